@@ -1,0 +1,1 @@
+"""What puts the loop on machines; it may start anything and is imported by nothing."""

@@ -1,0 +1,189 @@
+"""The `bloxloop` command: what an operator does to cycles and releases."""
+
+import getpass
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.engine import make_url
+
+from deployments import running, status
+from loop import cycles, importing, publishing, signing, store
+from loop.card import card_markdown
+from loop.cycles import Ending
+from loop.errors import CycleError, LoopError, StoreError
+from loop.places import Places, get_places
+from loop.settings import get_settings
+from loop.tables import CycleOutcome
+from loop.values import CardRef, CycleRef, utc_now
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+
+Name = Annotated[str, typer.Option(help="Who decides; your user name by default.")]
+Reason = Annotated[str, typer.Option(help="Why; kept for good.")]
+Model = Annotated[str, typer.Option(help="Of which model's cycle; needed where several are open.")]
+
+
+@app.command("status")
+def show_status() -> None:
+    """What waits at each stage, how old the oldest is, and what to do next."""
+    places, now = _places(), utc_now()
+    there = status.answering(places, _prefect())
+    ended = status.ended_runs(places, now) if "prefect" in there else []
+    table = Table("stage", "waits", "oldest", "what to do next")
+    for line in status.read_status(places, now, there) + ended:
+        table.add_row(line.stage, line.what, status.age(line.seconds), line.next_step)
+    Console().print(table)
+    if (typed := running.bloxloop(places.settings.home)) != "bloxloop":
+        typer.echo(f"here `bloxloop` is typed as {typed}")
+
+
+@app.command()
+def card(begins: Annotated[str, typer.Argument(metavar="CARD")]) -> None:
+    """Show a sign-off card, named by the first 12 characters of its digest."""
+    places = _places()
+    with store.writing(places.store) as session:
+        row = store.get_card(session, begins)
+        typer.echo(card_markdown(signing.read_card(session, CardRef(row.digest, row.sha256))))
+
+
+@app.command()
+def approve(
+    begins: Annotated[str, typer.Argument(metavar="CARD")],
+    name: Name = "",
+    reject: Annotated[bool, typer.Option(help="Say no instead.")] = False,
+) -> None:
+    """Sign a card, named by the first 12 characters of its digest; the waiting run goes on."""
+    decision: Literal["approve", "reject"] = "reject" if reject else "approve"
+    signed = signing.sign(_places(), begins, decision, name or getpass.getuser(), via="command")
+    typer.echo(f"{signed.decision} of card {signed.card[:12]} by {signed.made_by} is kept")
+
+
+@app.command()
+def retry(model: Model = "") -> None:
+    """Run an open cycle's ended run again, never by force: its waits ask their people again."""
+    cycle, run = _held(_places(), model)
+    _require_prefect()
+    from tasks import runs  # Prefect reads its environment when it is imported
+
+    typer.echo(f"{cycles.name_of(cycle)}: its run is {runs.retry(run)} now")
+
+
+@app.command()
+def cancel(reason: Reason, model: Model = "", name: Name = "") -> None:
+    """End an open cycle for good, and stop its run; what it made stays, nothing is published."""
+    places = _places()
+    cycle, run = _held(places, model)
+    why = f"{reason} ({name or getpass.getuser()})"
+    ended = cycles.end_cycle(places, cycle, Ending(CycleOutcome.CANCELLED, why))
+    typer.echo(f"{cycles.name_of(cycle)} ended as {ended.outcome}: {ended.reason}")
+    _stop(run)
+
+
+@app.command()
+def rollback(
+    reason: Reason,
+    name: Name = "",
+    undo: Annotated[bool, typer.Option(help="Take the rollback back instead.")] = False,
+) -> None:
+    """Point devices at the model that served them before; needs no Prefect."""
+    turn = publishing.unroll_back if undo else publishing.roll_back
+    made = turn(_places(), name or getpass.getuser(), reason)
+    typer.echo(json.dumps(made.manifest, indent=1, sort_keys=True))
+    way = "go forward" if undo else "go back"
+    typer.echo(f"manifest {made.number}: devices {way} to {made.model_version}")
+
+
+@app.command("import-labelled")
+def import_labelled(folder: Path) -> None:
+    """Import labelled records from a folder; what cannot be used is counted with its reason.
+
+    A home may begin so: where there is none, it is made.
+    """
+    report = importing.import_labelled(_places(may_begin=True), folder)
+    table = Table("what", "files")
+    for kind, counts in (("", report.outcomes), ("rejected: ", report.rejected)):
+        for name, count in sorted(counts.items()):
+            table.add_row(f"{kind}{name}", str(count))
+    for name, count in sorted(report.codes.items()):
+        table.add_row(f"repaired or flagged: {name}", str(count))
+    Console().print(table)
+
+
+def main() -> None:
+    """Run a command; a sentence instead of a traceback for what a person can act on."""
+    with _as_sentences():
+        app()
+
+
+@contextmanager
+def _as_sentences() -> Iterator[None]:
+    try:
+        yield
+    except LoopError as error:
+        typer.echo(str(error), err=True)
+        raise SystemExit(1) from error
+
+
+def _places(may_begin: bool = False) -> Places:
+    """The places of LOOP_HOME, with the addresses that its services have.
+
+    Raises:
+        StoreError: There is no store yet, and only a few commands may begin one.
+    """
+    settings = get_settings()
+    begun = settings.database_url or Path(str(make_url(settings.store_url).database)).is_file()
+    if not (begun or may_begin):
+        raise StoreError(
+            f"LOOP_HOME={settings.home.absolute()}: expected a folder that `make run` has worked "
+            "in, found no store there"
+        )
+    if addresses := running.read_addresses(settings.home):
+        os.environ |= running.environment(settings, addresses)
+        get_settings.cache_clear()
+    return get_places()
+
+
+def _held(places: Places, model: str) -> tuple[CycleRef, str]:
+    """The one open cycle that is meant, and the run that holds it."""
+    found = [held for held in cycles.held_cycles(places) if model in ("", held[0].model)]
+    if len(found) != 1:
+        named = ", ".join(cycle.model for cycle, _ in found) or "none"
+        raise CycleError(f"expected one open cycle, found: {named}; choose by --model")
+    return found[0]
+
+
+def _stop(run: str) -> None:
+    """Its process does nothing more for an ended cycle, so a refusal is only told."""
+    try:
+        _require_prefect()
+        from tasks import runs
+
+        typer.echo(f"its run is {runs.cancel(run)} now")
+    except CycleError as error:
+        typer.echo(str(error))
+
+
+def _prefect() -> str:
+    """Prefect's API for this home; empty where it never had one."""
+    return os.environ.get("PREFECT_API_URL", "")
+
+
+def _require_prefect() -> None:
+    """Nothing, if the server of this home answers.
+
+    Raises:
+        CycleError: It does not, or never ran.
+    """
+    if "prefect" not in status.answering(get_places(), _prefect()):
+        raise CycleError("no Prefect server answers for this LOOP_HOME: start it with `make run`")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What one running intake is made of; its public and its private app share it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from intake.door import Door
+from intake.metrics import Metrics
+from intake.rates import Allowance, Forgetter, Rates
+from intake.shipper import Shipper
+from intake.spool import Room, Spool
+from loop.depot import FolderDepot
+from loop.errors import SpoolError
+from loop.settings import Settings
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a phone may send, and for how long: a hung upload holds its user's dialog."""
+
+    proxies: tuple[str, ...]
+    """Whose word on a client's address and TLS is taken."""
+    body_bytes: int
+    header_seconds: float
+    body_seconds: float
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Limits, the door, counts by network, spool, the way to the depot, and what is counted."""
+
+    limits: Limits
+    door: Door
+    rates: Rates
+    spool: Spool
+    shipper: Shipper
+    metrics: Metrics
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Open the spool, ship and forget for as long as the block lasts."""
+        self.spool.open()
+        self.rates.check()
+        forgetter = Forgetter(self.rates)
+        forgetter.start()
+        self.shipper.start()
+        try:
+            yield
+        finally:
+            self.shipper.stop()
+            forgetter.stop()
+            self.rates.close()
+            self.spool.close()
+
+    def unready(self) -> list[str]:
+        """What keeps it from doing its work; empty when it is ready."""
+        stuck, stopping = self.shipper.is_stuck(), self.door.closed
+        full, uncounted = _fails(self.spool.check), _fails(self.rates.check)
+        known = {"spool": full, "limits": uncounted, "shipper": stuck, "stopping": stopping}
+        return [name for name, applies in known.items() if applies]
+
+
+def _fails(check: Callable[[], None]) -> bool:
+    try:
+        check()
+    except SpoolError:
+        return True
+    return False
+
+
+def make_parts(settings: Settings) -> Parts:
+    """The parts that these settings name; nothing runs yet."""
+    room = Room(settings.free_bytes, settings.free_share, settings.spool_uploads)
+    spool = Spool(settings.spool, room)
+    shipper = Shipper(spool, FolderDepot(settings.depot_root))
+    door = Door(settings.uploads_at_once)
+    metrics = Metrics(door, spool, shipper)
+    return Parts(_limits(settings), door, _rates(settings), spool, shipper, metrics)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        settings.trusted_proxies,
+        settings.upload_bytes,
+        settings.header_seconds,
+        settings.body_seconds,
+    )
+
+
+def _rates(settings: Settings) -> Rates:
+    allowance = Allowance(settings.uploads_per_source, settings.uploads_per_day)
+    return Rates(settings.home, settings.rate_keys_root, allowance)

@@ -1,0 +1,107 @@
+"""What a phone can ask: keep this transcript; are you there.
+
+The order of refusals and their bodies are the phone contract's; nothing of an upload is ever told
+back, not even its id.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from intake.deps import PartsDep
+from intake.origin import is_confidential, network_of
+from intake.parts import Limits, Parts
+from intake.refusals import Refused
+from loop import privacy
+from loop.upload import Record, Upload, parse_upload
+from loop.values import utc_now
+
+logger = logging.getLogger(__name__)
+router = APIRouter()
+
+
+@router.get("/health")
+async def health() -> dict[str, bool]:
+    """This process answers."""
+    return {"ok": True}
+
+
+@router.post("/transcripts")
+async def add_transcript(request: Request, parts: PartsDep) -> dict[str, str]:
+    """Keep one transcript: durable on return."""
+    if not is_confidential(request):
+        raise Refused("not_tls")
+    with parts.door.entered():
+        body = await _read_body(request, parts.limits)
+        await run_in_threadpool(_take, body, request, parts)
+    return {}
+
+
+async def _read_body(request: Request, limits: Limits) -> bytes:
+    """The body, counted while it comes in; what a header declares is only a hint."""
+    if {"content-length", "transfer-encoding"} <= set(request.headers):
+        raise Refused("framing")  # two lengths: a proxy may have read the other one
+    if _declared_length(request) > limits.body_bytes:
+        raise Refused("too_large")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limits.body_bytes:
+                    raise Refused("too_large")
+    except TimeoutError:
+        raise Refused("too_slow") from None
+    except ClientDisconnect:
+        raise Refused("client_left") from None
+    return bytes(body)
+
+
+def _declared_length(request: Request) -> int:
+    """What Content-Length says; 0 without one, and with one that is no plain number."""
+    declared = request.headers.get("content-length", "")
+    return int(declared[:20]) if declared.isascii() and declared.isdigit() else 0
+
+
+def _check_headers(request: Request) -> None:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if media_type != "application/json" or coding != "identity":
+        raise Refused("media_type")
+
+
+def _take(body: bytes, request: Request, parts: Parts) -> None:
+    """Each check in the contract's order; charged once, whatever becomes of the upload."""
+    parts.rates.charge(network_of(request))
+    parts.spool.check()
+    _check_headers(request)
+    _keep(body, request.headers.get("x-anonymizer-version"), parts)
+
+
+def _keep(body: bytes, told: str | None, parts: Parts) -> None:
+    upload = parse_upload(body)
+    version = upload.consent.anonymizer_version
+    if told != version:
+        logger.info("the X-Anonymizer-Version header is not the body's version; the body counts")
+    upload, redacted = privacy.redact(upload)
+    outcome = parts.spool.keep(_record(upload, redacted))
+    parts.metrics.accepted(outcome, version, redacted)
+    logger.info(
+        "%s an upload of %d events, %d places redacted",
+        outcome,
+        len(upload.events),
+        redacted.total(),
+    )
+
+
+def _record(upload: Upload, redacted: Counter[str]) -> Record:
+    return Record(
+        received=utc_now().date(),
+        privacy=privacy.VERSION,
+        redacted=dict(redacted),
+        upload=upload.as_json(),
+    )

@@ -1,0 +1,202 @@
+"""The spool: what intake accepted, durably on this machine until the depot has it."""
+
+import fcntl
+import logging
+import os
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Literal, NamedTuple, get_args
+
+from intake.commit import GroupCommit
+from intake.seen import Outcome, Seen
+from loop.errors import SpoolError
+from loop.upload import Record
+from loop.values import Digest, digest_json
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"([0-9a-f-]{36})\.([0-9a-f]{64})\.json")
+_FRESH = ".new-"
+COUNTED_EVERY_S = 1.0
+ASIDE = "aside"
+"""The subfolder of files that nobody can ship."""
+AsideReason = Literal["foreign", "not_a_file", "corrupt"]
+"""Another name; a link, folder or pipe; not what its name says."""
+ASIDE_REASONS: tuple[AsideReason, ...] = get_args(AsideReason)
+
+
+class Spooled(NamedTuple):
+    """One file of the spool, by what its name says."""
+
+    path: Path
+    upload_id: str
+    digest: Digest
+    """Of the upload inside, so that the same upload twice is the same name."""
+
+
+class Backlog(NamedTuple):
+    """What lies in the spool now."""
+
+    length: int
+    """Uploads that the depot does not have yet."""
+    oldest_s: float
+    """How long the oldest of them waits; 0 where none does."""
+    aside: int
+    """Files that wait for a person."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """When a spool takes nothing more: whichever comes first."""
+
+    free_bytes: int = 0
+    free_share: float = 0.0
+    """Of the whole disk; what must stay free is the larger of the two."""
+    uploads: int = 100_000
+    """That wait; they are counted once a second, so a few more may come in."""
+
+
+class Spool:
+    """A folder of records that outlives this process and a power cut."""
+
+    def __init__(self, root: Path, room: Room, sync: Callable[[int], None] = os.fsync) -> None:
+        """A spool in `root`, which need not exist before it is opened."""
+        self.root, self.room, self._sync = root, room, sync
+        self._commit = GroupCommit(self._sync_folder)
+        self._seen = Seen()
+        self._held: int | None = None
+        self._length, self._counted_at = 0, -COUNTED_EVERY_S
+        self.set_aside_by: Counter[AsideReason] = Counter()
+
+    def check(self) -> None:
+        """Nothing, if there is room for another upload.
+
+        Raises:
+            SpoolError: The disk is nearly full, too many wait, or there is no such folder.
+        """
+        try:
+            disk, length = shutil.disk_usage(self.root), self._recent_length()
+        except OSError as error:
+            raise SpoolError(f"{self.root}: {error.strerror}") from error
+        wanted = max(self.room.free_bytes, int(disk.total * self.room.free_share))
+        if disk.free < wanted:
+            raise SpoolError(f"{self.root}: expected {wanted} bytes free, got {disk.free}")
+        if length >= self.room.uploads:
+            raise SpoolError(f"{self.root}: expected under {self.room.uploads} to wait: {length}")
+
+    def keep(self, record: Record) -> Outcome:
+        """Keep a record; on return a power cut no longer loses it. The same upload stays as it was.
+
+        Raises:
+            SpoolError: The disk did not take it.
+        """
+        upload_id, digest = record.upload["upload_id"], digest_json(record.upload)
+        try:
+            self._write(self.root / f"{upload_id}.{digest}.json", record.to_bytes())
+        except OSError as error:
+            raise SpoolError(f"{self.root}: {error.strerror}") from error
+        return self._seen.add(upload_id, digest)
+
+    def open(self) -> None:
+        """Make the folder, drop what a killed process left half-written, remember what waits."""
+        self.close()
+        (self.root / ASIDE).mkdir(parents=True, exist_ok=True)
+        self._held = os.open(self.root, os.O_RDONLY)
+        if _alone(self._held):
+            for path in self.root.glob(f"{_FRESH}*"):
+                path.unlink()
+        fcntl.flock(self._held, fcntl.LOCK_SH)
+        for spooled in self.waiting():
+            self._seen.add(spooled.upload_id, spooled.digest)
+
+    def close(self) -> None:
+        """Let go of the folder; the next process that opens it may tidy up."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+    def waiting(self) -> Iterator[Spooled]:
+        """What the depot does not have yet; files that intake did not write are set aside."""
+        for path in sorted(self.root.iterdir()):
+            if path.name == ASIDE or path.name.startswith(_FRESH):
+                continue
+            named = _NAME.fullmatch(path.name)
+            if named is None:
+                self.set_aside(path, "foreign")
+            elif path.is_symlink() or not path.is_file():
+                self.set_aside(path, "not_a_file")
+            else:
+                yield Spooled(path, *named.groups())
+
+    def backlog(self) -> Backlog:
+        """How much waits, and for how long; nothing is moved."""
+        since = [_written(entry) for entry in _uploads(self.root)]
+        there = [written for written in since if written is not None]
+        oldest_s = max(0.0, time.time() - min(there)) if there else 0.0
+        return Backlog(len(there), oldest_s, len(list(self.root.glob(f"{ASIDE}/*"))))
+
+    def set_aside(self, path: Path, reason: AsideReason) -> None:
+        """Keep a file where it blocks nothing, beside others of its name, and count it."""
+        (self.root / ASIDE).mkdir(exist_ok=True)  # somebody may have cleared it away
+        path.rename(self.root / ASIDE / f"{path.name}.{time.time_ns()}")
+        self.set_aside_by[reason] += 1
+        logger.error("a spool file is set aside: %s", reason)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        with NamedTemporaryFile(dir=self.root, prefix=_FRESH) as temporary:
+            temporary.write(data)
+            temporary.flush()
+            self._sync(temporary.fileno())
+            if not path.exists():
+                _link(Path(temporary.name), path)
+        self._commit()  # also where another request linked it and has not come this far
+        self._length += 1
+
+    def _recent_length(self) -> int:
+        now = time.monotonic()
+        if now - self._counted_at >= COUNTED_EVERY_S:
+            self._counted_at, self._length = now, sum(1 for _ in _uploads(self.root))
+        return self._length
+
+    def _sync_folder(self) -> None:
+        folder = os.open(self.root, os.O_RDONLY)
+        try:
+            self._sync(folder)
+        finally:
+            os.close(folder)
+
+
+def _alone(folder: int) -> bool:
+    """Whether no other process has this folder open as its spool."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _uploads(root: Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(root) as entries:
+        yield from (entry for entry in entries if _NAME.fullmatch(entry.name))
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Put-if-absent: of two at once, one wins and both are kept."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+
+
+def _written(entry: os.DirEntry[str]) -> float | None:
+    """When a file was written; None once it is shipped."""
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime
+    except FileNotFoundError:
+        return None

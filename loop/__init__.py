@@ -1,0 +1,1 @@
+"""What the loop does, without Prefect and without FastAPI: words, rules, edges, work."""

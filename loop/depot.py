@@ -1,0 +1,205 @@
+"""The depot: immutable bytes under keys, and a few pointers that change by compare-and-swap.
+
+Devices download from a depot of their own (the release repository); it has the same interface.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, Protocol
+
+from loop.errors import DepotError, NotFound
+from loop.values import Digest, digest_bytes, digest_file, digest_tree, short
+
+
+class Depot(Protocol):
+    """Where bytes live; every backend passes the same contract tests."""
+
+    def put(self, key: str, data: bytes) -> bool:
+        """Write once; False if the very same bytes are there already, DepotError if others are."""
+        ...
+
+    def put_file(self, key: str, file: Path) -> bool:
+        """`put` for a file of any size."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """The bytes under a key, or NotFound."""
+        ...
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """The keys that begin with `prefix`, in order."""
+        ...
+
+    def put_tree(self, prefix: str, folder: Path) -> Digest:
+        """Keep a folder's files under `prefix`/<digest>/ and return that digest."""
+        ...
+
+    def fetch_tree(self, prefix: str, digest: Digest) -> Path:
+        """A local, read-only folder with exactly the files that `put_tree` kept, verified."""
+        ...
+
+    def fetch_file(self, key: str, digest: Digest) -> Path:
+        """A local, read-only file with exactly these bytes, verified."""
+        ...
+
+    def read_pointer(self, key: str) -> bytes | None:
+        """What a pointer holds now; None before its first write."""
+        ...
+
+    def swap_pointer(self, key: str, data: bytes, expected: bytes | None) -> None:
+        """Set a pointer if it still holds `expected`, else DepotError and no change."""
+        ...
+
+
+class FolderDepot:
+    """A depot in a folder on this machine."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    def path(self, key: str) -> Path:
+        """Where a key's bytes lie.
+
+        Raises:
+            DepotError: The key would leave the root.
+        """
+        path = (self.root / key).resolve()
+        if not path.is_relative_to(self.root) or path == self.root:
+            raise DepotError(f"key {key!r} leaves the depot")
+        return path
+
+    def put(self, key: str, data: bytes) -> bool:
+        """Write once; False if the very same bytes are there already."""
+        with self._fresh(key) as temporary:
+            temporary.write(data)
+            temporary.flush()
+            return self._settle(key, Path(temporary.name), digest_bytes(data))
+
+    def put_file(self, key: str, file: Path) -> bool:
+        """Write a file once; False if the very same bytes are there already."""
+        with self._fresh(key) as temporary, file.open("rb") as source:
+            shutil.copyfileobj(source, temporary, 1 << 20)
+            temporary.flush()
+            return self._settle(key, Path(temporary.name), digest_file(file))
+
+    def get(self, key: str) -> bytes:
+        """The bytes under a key."""
+        try:
+            return self.path(key).read_bytes()
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise NotFound(f"the depot has no {key}") from error
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """The keys that begin with `prefix`, in order."""
+        folder = self.root / prefix.rpartition("/")[0]
+        for path in sorted(folder.rglob("*")):
+            key = path.relative_to(self.root).as_posix()
+            if path.is_file() and key.startswith(prefix) and not path.name.startswith(".new-"):
+                yield key
+
+    def put_tree(self, prefix: str, folder: Path) -> Digest:
+        """Keep a folder's files under `prefix`/<digest>/; half of them are not a folder yet."""
+        files = _files(folder)
+        digest = digest_tree(files)
+        for name in files:
+            self.put_file(f"{prefix}/{digest}/{name}", folder / name)
+        return digest
+
+    def fetch_tree(self, prefix: str, digest: Digest) -> Path:
+        """The kept folder, after checking that its files still hash to `digest`."""
+        folder = self.path(f"{prefix}/{digest}")
+        if not folder.is_dir():
+            raise NotFound(f"the depot has no {prefix}/{digest}")
+        if (found := digest_folder(folder)) != digest:
+            raise DepotError(f"{prefix}/{short(digest)}: expected its own digest, got {found}")
+        return folder
+
+    def fetch_file(self, key: str, digest: Digest) -> Path:
+        """The kept file, after checking its bytes."""
+        path = self.path(key)
+        if not path.is_file():
+            raise NotFound(f"the depot has no {key}")
+        if (found := digest_file(path)) != digest:
+            raise DepotError(f"{key}: expected sha256 {digest}, got {found}")
+        return path
+
+    def read_pointer(self, key: str) -> bytes | None:
+        """What a pointer holds now."""
+        path = self.path(key)
+        return path.read_bytes() if path.is_file() else None
+
+    def swap_pointer(self, key: str, data: bytes, expected: bytes | None) -> None:
+        """Set a pointer under a lock, by an atomic rename."""
+        path = self.path(key)
+        _make_folder(path.parent)
+        with (self.root / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self.read_pointer(key) != expected:
+                raise DepotError(f"{key}: somebody else changed it; read it again and decide anew")
+            with self._fresh(key) as temporary:
+                temporary.write(data)
+                temporary.flush()
+                os.fsync(temporary.fileno())
+                Path(temporary.name).chmod(0o644)
+                Path(temporary.name).rename(path)
+                _sync_folder(path.parent)
+
+    @contextmanager
+    def _fresh(self, key: str) -> Iterator[IO[bytes]]:
+        path = self.path(key)
+        _make_folder(path.parent)
+        with NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as temporary:
+            try:
+                yield temporary
+            finally:
+                Path(temporary.name).unlink(missing_ok=True)
+
+    def _settle(self, key: str, temporary: Path, digest: Digest) -> bool:
+        path = self.path(key)
+        temporary.chmod(0o444)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            if digest_file(path) != digest:
+                raise DepotError(
+                    f"{key} holds other bytes already; keys are written once"
+                ) from None
+            return False
+        _sync_folder(path.parent)
+        return True
+
+
+def digest_folder(folder: Path) -> Digest:
+    """The name under which a depot keeps a folder."""
+    return digest_tree(_files(folder))
+
+
+def _files(folder: Path) -> dict[str, Digest]:
+    return {
+        path.relative_to(folder).as_posix(): digest_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".new-")
+    }
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder that a power cut does not take away again, nor any above it."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,131 @@
+"""Errors the loop raises on purpose; anything else that escapes is a bug.
+
+LoopError
+├── NotFound              an id or digest that the store or the depot does not hold
+├── StoreError            a store that cannot be used as it is
+├── DepotError            bytes that do not match their name, or a key that is taken by other bytes
+├── SpoolError            intake cannot keep an upload durably right now
+├── TranscriptError       an upload that is not a usable transcript
+├── PrivacyError          a transcript that still carries what its phone promised to strip
+├── FactsError            a table of facts that cannot be used as written
+├── RecipeError           a recipe that cannot be used as written
+├── ScenarioError         a scenario that cannot be used as written
+├── LabelError            a judgement that contradicts itself or the whitelist
+├── DatasetError          labels that cannot make a dataset
+├── CycleError            a cycle that cannot be opened, continued or changed as asked
+├── JobError              a child process that ended badly, was stopped or left an incomplete output
+├── EndpointError         a served model that did not answer as a chat endpoint
+├── MergeError            an adapter that cannot be merged exactly
+├── ConversionError       a converter that left no usable .rkllm or GGUF file
+├── ManifestError         a manifest that some device would not read as meant
+└── ReleaseError          a release that sign-off, evidence or repository rules forbid
+"""
+
+from collections.abc import Mapping
+
+
+class LoopError(Exception):
+    """Something went wrong that a person can act on; the message says what and where."""
+
+
+class NotFound(LoopError):
+    """An id or digest that the store or the depot does not hold."""
+
+
+class StoreError(LoopError):
+    """A store that cannot be used as it is."""
+
+
+class DepotError(LoopError):
+    """Bytes that do not match their name, or a key that is taken by other bytes."""
+
+
+class SpoolError(LoopError):
+    """Intake cannot keep an upload durably right now."""
+
+
+class TranscriptError(LoopError):
+    """An upload that is not a usable transcript; `reason` is a code from the closed list."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+class PrivacyError(LoopError):
+    """A transcript that still carries what its phone promised to strip; names rules, never text."""
+
+    def __init__(self, rules: tuple[str, ...]) -> None:
+        super().__init__(rules)
+        self.rules = rules
+
+    def __str__(self) -> str:
+        return f"identifiers found by rules {', '.join(self.rules)}, expected none"
+
+
+class FactsError(LoopError):
+    """A table of facts that cannot be used as written."""
+
+
+class RecipeError(LoopError):
+    """A recipe that cannot be used as written."""
+
+
+class ScenarioError(LoopError):
+    """A scenario that cannot be used as written."""
+
+
+class LabelError(LoopError):
+    """A judgement that contradicts itself or the whitelist; `problems` are sentences by field."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__(dict(problems))
+        self.problems = dict(problems)
+
+    def __str__(self) -> str:
+        return "; ".join(f"{field}: {sentence}" for field, sentence in self.problems.items())
+
+
+class DatasetError(LoopError):
+    """Labels that cannot make a dataset."""
+
+
+class CycleError(LoopError):
+    """A cycle that cannot be opened, continued or changed as asked."""
+
+
+class JobError(LoopError):
+    """A child process that ended badly, was stopped or left an incomplete output."""
+
+    def __init__(self, program: str, status: int | None, tail: str) -> None:
+        super().__init__(program, status, tail)
+        self.program, self.status, self.tail = program, status, tail
+
+    def __str__(self) -> str:
+        how = "was stopped" if self.status is None else f"exited {self.status}, expected 0"
+        how = how if self.status != 0 else "left no complete output"
+        last = (self.tail.strip().splitlines() or ["(no output)"])[-1]
+        return f"{self.program} {how}: {last}"
+
+
+class EndpointError(LoopError):
+    """A served model that did not answer as a chat endpoint."""
+
+
+class MergeError(LoopError):
+    """An adapter that cannot be merged exactly."""
+
+
+class ConversionError(LoopError):
+    """A converter that left no usable .rkllm or GGUF file."""
+
+
+class ManifestError(LoopError):
+    """A manifest that some device would not read as meant."""
+
+
+class ReleaseError(LoopError):
+    """A release that sign-off, evidence or repository rules forbid."""

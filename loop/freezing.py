@@ -1,0 +1,106 @@
+"""Freezing: today's labels become one immutable dataset, and the cycle remembers which."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import mkdtemp
+
+from sqlmodel import Session, col, select
+
+from loop.dataset import MIN_EXAMPLES, Example, Judged, Selection, make_card
+from loop.dataset import select as select_examples
+from loop.errors import DatasetError
+from loop.importing import family_of
+from loop.places import Places
+from loop.recipe import read_recipe
+from loop.scenario import all_scenarios
+from loop.store import current_labels, dataset_of, get_transcript, writing
+from loop.tables import Cycle, CycleTranscript, Dataset, Label, LabelIn
+from loop.transcript import Transcript, read_session
+from loop.values import Action, CycleRef, DatasetRef, Digest
+
+
+def freeze_dataset(places: Places, cycle: CycleRef) -> DatasetRef:
+    """The dataset of a cycle: frozen once, from the labels of that moment.
+
+    Raises:
+        DatasetError: Too few labels can be learnt from; says how many, and why the others not.
+    """
+    with Session(places.store) as session:
+        if found := dataset_of(session, cycle.id):
+            return _ref(found)
+        judged = [_judged(places, session, label) for label in current_labels(session).values()]
+        previous = _previous(session, cycle)
+    rules = read_recipe(cycle.recipe).rules_text()
+    selection = select_examples(judged, all_scenarios(), rules)
+    _refuse_too_few(selection)
+    digest = _write(places, selection)
+    known = _transcripts_in(places, previous)
+    card = make_card(selection, previous, known)
+    row = Dataset(cycle_id=cycle.id, digest=digest, card=card.model_dump(mode="json"))
+    with writing(places.store) as session:
+        session.add(row)
+        ids = (judgement.label.transcript_id for judgement in judged)
+        session.add_all(CycleTranscript(cycle_id=cycle.id, transcript_id=i) for i in ids)
+    return _ref(row)
+
+
+def _ref(row: Dataset) -> DatasetRef:
+    return DatasetRef(row.digest, row.card["train"], row.card["validation"])
+
+
+def _judged(places: Places, session: Session, label: Label) -> Judged:
+    row = get_transcript(session, label.transcript_id)
+    sent = label.model_dump(include=set(LabelIn.model_fields), exclude={"actions"})
+    actions = [Action.model_validate(action) for action in label.actions]
+    read = read_session(Transcript.model_validate(row.body))
+    return Judged(
+        session=read,
+        label=LabelIn(**sent, actions=actions),
+        origin=row.origin,
+        day=row.received,
+        digest=row.digest,
+        family=family_of(places, row),
+    )
+
+
+def _previous(session: Session, cycle: CycleRef) -> Digest | None:
+    """The dataset of the model's last cycle that froze one."""
+    return session.exec(
+        select(Dataset.digest)
+        .join(Cycle, col(Dataset.cycle_id) == Cycle.id)
+        .where(Cycle.model == cycle.model, Cycle.number < cycle.number)
+        .order_by(col(Cycle.number).desc())
+    ).first()
+
+
+def _refuse_too_few(selection: Selection) -> None:
+    found = len(selection.train) + len(selection.validation)
+    if found < MIN_EXAMPLES or not selection.train:
+        reasons = ", ".join(f"{n} {why}" for why, n in selection.excluded.items() if n) or "none"
+        raise DatasetError(
+            f"{found} labels can be learnt from, expected at least {MIN_EXAMPLES}; "
+            f"left out: {reasons}; label more sessions, then retry the cycle"
+        )
+
+
+def _write(places: Places, selection: Selection) -> Digest:
+    places.settings.scratch.mkdir(parents=True, exist_ok=True)
+    folder = Path(mkdtemp(dir=places.settings.scratch, prefix="dataset-"))
+    (folder / "train.jsonl").write_text(_lines(selection.train))
+    (folder / "validation.jsonl").write_text(_lines(selection.validation))
+    digest = places.depot.put_tree("datasets", folder)
+    shutil.rmtree(folder)
+    return digest
+
+
+def _lines(examples: Iterable[Example]) -> str:
+    return "".join(f"{example.model_dump_json()}\n" for example in examples)
+
+
+def _transcripts_in(places: Places, dataset: Digest | None) -> set[Digest]:
+    if dataset is None:
+        return set()
+    folder = places.depot.fetch_tree("datasets", dataset)
+    lines = [line for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()]
+    return {Example.model_validate_json(line).transcript for line in lines}

@@ -1,0 +1,149 @@
+"""Raw objects of the depot become transcripts of the store; what cannot is set aside with a reason.
+
+Intake has validated and redacted them; here they are only read. People judge later.
+"""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date
+from pathlib import PurePosixPath
+from typing import Literal, TypeAlias
+
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, func, select
+
+from loop.errors import TranscriptError
+from loop.places import Places
+from loop.store import keep, writing
+from loop.tables import Label, Quarantined, Transcript
+from loop.transcript import transcript_of
+from loop.upload import Record, Upload, read_upload
+from loop.values import digest_bytes
+
+logger = logging.getLogger(__name__)
+
+RAW = "raw/"
+Outcome: TypeAlias = Literal["ingested", "known", "quarantined"]
+
+
+@dataclass(frozen=True)
+class IngestCounts:
+    """What one pass did, and what stands in the store after it."""
+
+    ingested: int
+    """New transcripts."""
+    known: int
+    """Objects of an earlier pass, and exact repeats of a transcript that is there."""
+    quarantined: dict[str, int]
+    """Objects set aside by this and all earlier passes, by reason."""
+    unlabelled: int
+    """Transcripts that nobody has judged."""
+    oldest_unlabelled: date | None
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """One object of the depot: raw/<upload id>/<sha256>.json."""
+
+    key: str
+    data: bytes
+
+    def record(self) -> Record:
+        """The record inside, if the key says the truth about it.
+
+        Raises:
+            TranscriptError: It does not, or this is no record.
+        """
+        path = PurePosixPath(self.key)
+        if path.stem != digest_bytes(self.data):
+            raise TranscriptError("bad_digest")
+        record = Record.from_bytes(self.data)
+        if record.upload.get("upload_id") != path.parent.name:
+            raise TranscriptError("id_mismatch")
+        return record
+
+
+def ingest_uploads(places: Places) -> IngestCounts:
+    """Take every new raw object into the store; a second pass adds nothing.
+
+    Of two bodies under one upload id the one that is read first stays, the other is quarantined.
+    """
+    read = _read_before(places)
+    outcomes: Counter[Outcome] = Counter()
+    for key in places.depot.keys(RAW):
+        outcomes["known" if key in read else _take(places, _Raw(key, places.depot.get(key)))] += 1
+    logger.info("ingested %d, known %d", outcomes["ingested"], outcomes["known"])
+    return _counts(places, outcomes)
+
+
+def _read_before(places: Places) -> set[str]:
+    with Session(places.store) as session:
+        kept = session.exec(select(Transcript.id, Transcript.record))
+        aside = session.exec(select(Quarantined.name))
+        return {f"{RAW}{upload_id}/{record}.json" for upload_id, record in kept} | set(aside)
+
+
+def _take(places: Places, raw: _Raw) -> Outcome:
+    try:
+        return _keep_or_set_aside(places, raw)
+    except IntegrityError:  # another pass was here between our look and our write
+        return "known"
+
+
+def _keep_or_set_aside(places: Places, raw: _Raw) -> Outcome:
+    try:
+        record = raw.record()
+        return _keep(places, raw, record, read_upload(record.upload))
+    except TranscriptError as error:
+        keep(places.store, _aside(raw, error))
+        return "quarantined"
+
+
+def _keep(places: Places, raw: _Raw, record: Record, upload: Upload) -> Outcome:
+    row = _row(raw, record, upload)
+    with writing(places.store) as session:
+        there = session.get(Transcript, row.id)
+        if there is None:
+            session.add(row)
+            return "ingested"
+    if there.digest != row.digest:
+        raise TranscriptError("second_body")
+    return "known"
+
+
+def _row(raw: _Raw, record: Record, upload: Upload) -> Transcript:
+    transcript = transcript_of(upload)
+    return Transcript(
+        id=upload.upload_id,
+        digest=transcript.digest(),
+        record=digest_bytes(raw.data),
+        received=record.received,
+        origin=transcript.origin,
+        source="upload",
+        model_version=transcript.model_version,
+        privacy=record.privacy,
+        reasons=[f"redacted_{rule}" for rule in sorted(record.redacted)],
+        body=transcript.as_json(),
+    )
+
+
+def _aside(raw: _Raw, error: TranscriptError) -> Quarantined:
+    logger.warning("%s is quarantined: %s", raw.key, error.reason)
+    return Quarantined(
+        name=raw.key, record=digest_bytes(raw.data), reason=error.reason, detail=error.detail
+    )
+
+
+def _counts(places: Places, outcomes: Counter[Outcome]) -> IngestCounts:
+    waits = col(Transcript.id).not_in(select(Label.transcript_id))
+    usable = col(Transcript.quarantined).is_(None)
+    by_reason = select(Quarantined.reason, func.count()).group_by(col(Quarantined.reason))
+    with Session(places.store) as session:
+        unlabelled, oldest = session.exec(
+            select(func.count(), func.min(Transcript.received)).where(waits, usable)
+        ).one()
+        aside = session.exec(by_reason.where(col(Quarantined.name).startswith(RAW)))
+        return IngestCounts(
+            outcomes["ingested"], outcomes["known"], dict(aside.all()), unlabelled, oldest
+        )

@@ -1,0 +1,110 @@
+"""What differs between machines: places, addresses and limits, read from LOOP_* and .env."""
+
+import os
+from functools import cache
+from ipaddress import ip_network
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Machines and secrets; a flow parameter belongs to one run, a recipe to one model."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LOOP_", env_file=".env", env_ignore_empty=True, extra="ignore"
+    )
+
+    home: Path = Path(".loop")
+    """All state lives under this folder, unless one of the next three points elsewhere."""
+    database_url: str = ""
+    """An SQLAlchemy URL; empty: SQLite in `home`."""
+    depot: Path | None = None
+    """Root folder of the depot; None: `home`/depot."""
+    releases: Path | None = None
+    """Root folder of the release repository; None: `home`/releases."""
+
+    intake_url: str = "http://127.0.0.1:8010"
+    intake_private_url: str = "http://127.0.0.1:8011"
+    labeller_url: str = "http://127.0.0.1:8020"
+    releases_url: str = "http://127.0.0.1:8030"
+    """Where phones upload, operators ask after intake, people label and devices download."""
+    reports_url: str = "http://127.0.0.1:8040"
+    """Where the HTML reports of cycles are read."""
+
+    llama_cpp: Path | None = None
+    """A built llama.cpp with `bin/` and `source/`; None: `home`/llama.cpp."""
+    rkllm_python: Path | None = None
+    """The interpreter of an environment with rkllm-toolkit; None: no .rkllm conversion here."""
+    threads: int = 2
+    """Threads for training and inference; part of a training run's fingerprint."""
+    upload_bytes: int = 256 * 1024
+    """The largest upload accepted."""
+    uploads_per_source: int = 100
+    uploads_per_day: int = 10_000
+    """Uploads accepted from midnight to midnight UTC, of one IPv4 /24 or IPv6 /64 and of all."""
+    rate_keys: Path | None = None
+    """Where the key of the day lies that hides networks, shared by all processes of one intake;
+    None: a folder of this user in /dev/shm, which is memory, or where there is none in `home`."""
+    proxies: str = ""
+    """Addresses or networks of reverse proxies, by commas, whose X-Forwarded-* are believed."""
+    uploads_at_once: int = 256
+    """So many bodies are in memory at most; more are refused with 503."""
+    header_seconds: float = 5.0
+    body_seconds: float = 10.0
+    """Slower uploads are ended: one that hangs would hold its user's dialog for ever."""
+    free_bytes: int = 1024**3
+    free_share: float = 0.05
+    """Uploads are refused with 503 while the spool's disk has less left than the larger of the two:
+    bytes, and share of the whole."""
+    spool_uploads: int = 100_000
+    """And while this many wait for the depot."""
+
+    @property
+    def store_url(self) -> str:
+        """The database that holds the facts."""
+        return self.database_url or f"sqlite:///{self.home.resolve() / 'store.db'}"
+
+    @property
+    def depot_root(self) -> Path:
+        """The folder that holds the bytes."""
+        return (self.depot or self.home / "depot").resolve()
+
+    @property
+    def releases_root(self) -> Path:
+        """The folder that devices download from."""
+        return (self.releases or self.home / "releases").resolve()
+
+    @property
+    def spool(self) -> Path:
+        """Where intake keeps what it accepted until the depot has it."""
+        return (self.home / "spool").resolve()
+
+    @property
+    def rate_keys_root(self) -> Path:
+        """The folder of the key of the day."""
+        memory = Path("/dev/shm")  # noqa: S108  (a folder of this user's own in it, checked)
+        there = os.access(memory, os.W_OK)
+        own = memory / f"bloxloop-{os.getuid()}" if there else self.home / "keys"
+        return (self.rate_keys or own).absolute()  # not resolved: a link there must be seen as one
+
+    @property
+    def trusted_proxies(self) -> tuple[str, ...]:
+        """The proxies, each as a network."""
+        return tuple(str(ip_network(one.strip())) for one in self.proxies.split(",") if one.strip())
+
+    @property
+    def scratch(self) -> Path:
+        """Working folders of child processes; anything in it may be deleted between runs."""
+        return (self.home / "scratch").resolve()
+
+    @property
+    def llama_root(self) -> Path:
+        """The folder of the llama.cpp build."""
+        return (self.llama_cpp or self.home / "llama.cpp").resolve()
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process, read once and never at import."""
+    return Settings()

@@ -1,0 +1,1 @@
+"""With which patience: thin Prefect tasks, each one call into `loop`."""

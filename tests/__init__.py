@@ -1,0 +1,1 @@
+"""What must hold: a test file for each file above, and what they share."""

@@ -1,0 +1,174 @@
+"""The `bloxloop` command against a real store and repository; Prefect is not running."""
+
+import pytest
+from sqlmodel import select
+from typer.testing import CliRunner
+
+from deployments import cli
+from loop import cycles, store
+from loop.errors import ReleaseError, StoreError
+from loop.places import get_places
+from loop.repository import init_repository, read_fleet
+from loop.settings import get_settings
+from loop.tables import Card, CycleEnd, OpenCycle, SignOff
+from tests.candidates import released_places
+from tests.factories import open_cycle
+from tests.whole_cycles import released_cycle
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOOP_HOME", str(tmp_path))
+    forget()
+    get_places()
+    yield tmp_path
+    get_places().store.dispose()
+    forget()
+
+
+def forget():
+    get_settings.cache_clear()
+    get_places.cache_clear()
+
+
+def bloxloop(*words):
+    return CliRunner().invoke(cli.app, list(words))
+
+
+def test_status_is_a_table_of_what_waits(home):
+    done = bloxloop("status")
+
+    assert done.exit_code == 0
+    assert "what to do next" in done.output
+    assert f"here `bloxloop` is typed as LOOP_HOME={home} " in done.output
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """A LOOP_HOME with a typo."""
+    monkeypatch.setenv("LOOP_HOME", str(tmp_path / "typo"))
+    forget()
+    yield tmp_path / "typo"
+    forget()
+
+
+COMMANDS = [
+    ["status"],
+    ["card", "0123456789ab"],
+    ["approve", "0123456789ab"],
+    ["retry"],
+    ["cancel", "--reason", "wrong recipe"],
+    ["rollback", "--reason", "it talks nonsense"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_home_that_is_not_there_is_refused_and_not_made(nowhere, command):
+    done = bloxloop(*command)
+
+    assert isinstance(done.exception, StoreError)
+    assert f"LOOP_HOME={nowhere}: expected a folder that `make run`" in str(done.exception)
+    assert not nowhere.exists()
+
+
+def test_a_store_elsewhere_needs_no_home(nowhere, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOOP_DATABASE_URL", f"sqlite:///{tmp_path / 'elsewhere.db'}")
+    forget()
+    done = bloxloop("status")
+    get_places().store.dispose()
+
+    assert done.exit_code == 0
+    assert not nowhere.exists()
+
+
+def test_a_home_may_begin_with_imported_labels(nowhere, tmp_path):
+    (tmp_path / "records").mkdir()
+    done = bloxloop("import-labelled", str(tmp_path / "records"))
+    get_places().store.dispose()
+
+    assert done.exit_code == 0
+    assert (nowhere / "store.db").is_file()
+
+
+def test_a_card_that_nobody_made_cannot_be_approved(home):
+    init_repository(get_places().releases, "rehearsal")
+    done = bloxloop("approve", "0123456789ab", "--name", "Ann")
+
+    assert done.exit_code == 1
+    with store.writing(get_places().store) as session:
+        assert not session.exec(select(SignOff)).all()
+
+
+def test_cancel_ends_the_open_cycle_even_where_no_prefect_runs(home):
+    cycle = open_cycle(get_places())
+    with store.writing(get_places().store) as session:
+        session.get_one(OpenCycle, cycle.model).flow_run_id = "00000000-0000-4000-8000-000000000001"
+    done = bloxloop("cancel", "--reason", "wrong recipe", "--name", "Ann")
+
+    with store.writing(get_places().store) as session:
+        end = session.get_one(CycleEnd, cycle.id)
+    assert done.exit_code == 0
+    assert (end.outcome, end.reason) == ("cancelled", "wrong recipe (Ann)")
+    assert not cycles.held_cycles(get_places())
+
+
+@pytest.mark.parametrize("command", [["retry"], ["cancel", "--reason", "none open"]])
+def test_without_an_open_cycle_there_is_nothing_to_retry_or_cancel(home, command):
+    done = bloxloop(*command)
+
+    assert done.exit_code == 1
+    assert "expected one open cycle, found: none" in str(done.exception)
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    """A home with a release, whose repository is served."""
+    with released_places(tmp_path_factory.mktemp("released")) as places:
+        released_cycle(places)
+        yield places
+
+
+@pytest.fixture
+def after_release(released, monkeypatch):
+    monkeypatch.setenv("LOOP_HOME", str(released.settings.home))
+    monkeypatch.setenv("LOOP_RELEASES_URL", released.settings.releases_url)
+    forget()
+    yield released
+    forget()
+
+
+def test_a_card_is_shown_and_signed_by_its_first_twelve_characters(after_release):
+    with store.writing(after_release.store) as session:
+        digest = session.exec(select(Card)).one().digest
+    shown, signed = bloxloop("card", digest[:12]), bloxloop("approve", digest[:12], "--name", "Ann")
+
+    assert f"# Sign-off card {digest[:12]}" in shown.output
+    assert signed.output == f"approve of card {digest[:12]} by Ann is kept\n"
+
+
+def test_rollback_points_devices_back_and_says_to_what(after_release):
+    done = bloxloop("rollback", "--reason", "it talks nonsense", "--name", "Ann")
+
+    assert done.exit_code == 0
+    assert '"rollback_required": true' in done.output
+    assert "devices go back to" in done.output
+    assert read_fleet(after_release.releases).last.made_by == "Ann"
+
+
+def test_a_rollback_can_be_undone(after_release):
+    bloxloop("rollback", "--reason", "it talks nonsense", "--name", "Ann")
+    done = bloxloop("rollback", "--undo", "--reason", "it was the home's clock", "--name", "Bo")
+    last = read_fleet(after_release.releases).last
+
+    assert done.exit_code == 0
+    assert '"rollback_required": false' in done.output
+    assert f"devices go forward to {last.effective.model_version}" in done.output
+    assert (last.verb, last.made_by) == ("unrollback", "Bo")
+
+
+def test_without_a_rollback_there_is_nothing_to_undo(home):
+    init_repository(get_places().releases, "rehearsal")
+    done = bloxloop("rollback", "--undo", "--reason", "none", "--name", "Ann")
+
+    assert done.exit_code == 1
+    assert isinstance(done.exception, ReleaseError)

@@ -1,0 +1,92 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from deployments.status import age, answering, read_status
+from labeller.app import create_app
+from loop import cycles, store
+from loop.tables import Card
+from loop.values import digest_json, utc_now
+from tests.candidates import serving
+from tests.factories import empty_places, open_cycle, transcript_row
+
+
+@pytest.fixture
+def places(tmp_path):
+    return empty_places(tmp_path)
+
+
+EVERYTHING = frozenset({"prefect", "intake", "labeller"})
+NOTHING: frozenset[str] = frozenset()
+
+
+def lines(places, later=timedelta(), there=EVERYTHING):
+    return {line.stage: line for line in read_status(places, utc_now() + later, there)}
+
+
+def test_where_nothing_waits_nothing_is_to_do(places):
+    assert {line.next_step for line in lines(places).values()} == {"nothing"}
+
+
+def test_sessions_without_a_label_name_the_oldest_and_where_to_go(places):
+    today = utc_now().date()
+    store.keep(places.store, transcript_row(1, received=today - timedelta(days=3)))
+    store.keep(places.store, transcript_row(2, received=today))
+
+    line = lines(places)["label"]
+    assert (line.what, age(line.seconds)) == ("2 sessions without a label", "3 days")
+    assert places.settings.labeller_url in line.next_step
+
+
+def test_no_address_is_named_where_nobody_answers(places):
+    store.keep(places.store, transcript_row(1))
+    step = lines(places, there=EVERYTHING - {"labeller"})["label"].next_step
+
+    assert "http" not in step
+    assert "make run" in step
+
+
+def test_a_started_stage_works_only_where_something_runs(places):
+    cycles.mark(places, cycles.ref_of(open_cycle(places)), "train", "started")
+
+    assert lines(places)["train"].next_step == "nothing; it works"
+    step = lines(places, there=NOTHING)["train"].next_step
+    assert step == "nothing runs here; `make run` continues it"
+
+
+def test_who_answers_is_asked_over_http(places):
+    dead = "http://127.0.0.1:9"
+    with serving(create_app(places)) as url:
+        urls = {"labeller_url": url, "intake_url": dead}
+        here = replace(places, settings=places.settings.model_copy(update=urls))
+
+        assert answering(here, dead) == answering(here, "") == {"labeller"}
+
+
+def test_uploads_in_the_spool_are_the_first_line(places):
+    places.settings.spool.mkdir(parents=True)
+    (places.settings.spool / "one.json").write_text("{}")
+
+    line = lines(places, later=timedelta(hours=2))["upload"]
+    assert (line.what, age(line.seconds)) == ("1 uploads in the spool", "2 h")
+    assert line.next_step == "nothing; intake ships them"
+    assert "make run" in lines(places, there=NOTHING)["upload"].next_step
+
+
+def test_a_failed_stage_says_why_and_what_to_do(places):
+    cycle = cycles.ref_of(open_cycle(places))
+    cycles.mark(places, cycle, "train", "failed", "out of memory")
+
+    line = lines(places)["train"]
+    assert line.what == "blox cycle 1 failed: out of memory"
+    assert "bloxloop retry" in line.next_step
+
+
+def test_an_unsigned_card_says_how_to_sign_it(places):
+    cycle = open_cycle(places)
+    digest = digest_json("card")
+    card = Card(digest=digest, cycle_id=cycle.id, sha256=digest_json("bytes"), card={})
+    store.keep(places.store, card)
+
+    assert f"bloxloop approve {digest[:12]}" in lines(places)["sign-off"].next_step

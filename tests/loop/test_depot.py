@@ -1,0 +1,184 @@
+"""What every depot promises; each backend is one more parameter of `depot`."""
+
+import functools
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loop.depot import FolderDepot
+from loop.errors import DepotError, NotFound
+from loop.values import digest_bytes
+from tests.processes import until
+
+
+@pytest.fixture
+def depot(tmp_path):
+    return FolderDepot(tmp_path / "depot")
+
+
+def folder_of(path, **files):
+    for name, data in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(data)
+    return path
+
+
+def test_a_key_is_written_once(depot):
+    first = depot.put("raw/1/a.json", b"one")
+    again = depot.put("raw/1/a.json", b"one")
+    with pytest.raises(DepotError, match="keys are written once"):
+        depot.put("raw/1/a.json", b"other")
+
+    assert (first, again) == (True, False)
+    assert depot.get("raw/1/a.json") == b"one"
+
+
+def test_a_file_is_kept_like_its_bytes(depot, tmp_path):
+    (tmp_path / "model").write_bytes(b"weights")
+    depot.put_file("models/a", tmp_path / "model")
+
+    assert depot.get("models/a") == b"weights"
+    assert depot.put("models/a", b"weights") is False
+    assert (tmp_path / "model").read_bytes() == b"weights"
+
+
+def test_what_is_missing_is_not_found(depot):
+    for ask in (
+        lambda: depot.get("raw/none"),
+        lambda: depot.fetch_tree("forms", digest_bytes(b"")),
+        lambda: depot.fetch_file("models/none", digest_bytes(b"")),
+    ):
+        with pytest.raises(NotFound, match="the depot has no"):
+            ask()
+    assert depot.read_pointer("current.json") is None
+
+
+def test_keys_come_in_order_and_only_those_that_begin_so(depot):
+    for key in ("raw/b/2", "raw/a/1", "rawer/3", "raw/b/1", "datasets/1"):
+        depot.put(key, key.encode())
+
+    assert list(depot.keys("raw/")) == ["raw/a/1", "raw/b/1", "raw/b/2"]
+    assert list(depot.keys("raw/b")) == ["raw/b/1", "raw/b/2"]
+    assert list(depot.keys("none/")) == []
+
+
+@pytest.mark.parametrize("key", ["../outside", "raw/../../outside", "/etc/passwd", "", "."])
+def test_a_key_that_leaves_the_depot_is_refused(depot, key):
+    with pytest.raises(DepotError, match="leaves the depot"):
+        depot.put(key, b"x")
+    with pytest.raises(DepotError, match="leaves the depot"):
+        depot.get(key)
+
+
+def test_of_many_that_write_a_key_at_once_one_wins_and_no_byte_is_mixed(depot):
+    with ThreadPoolExecutor(8) as pool:
+        wrote = list(pool.map(lambda _: depot.put("raw/a", b"same" * 10_000), range(40)))
+
+    assert wrote.count(True) == 1
+    assert depot.get("raw/a") == b"same" * 10_000
+    assert list(depot.keys("")) == ["raw/a"]
+
+
+def test_a_folder_is_kept_under_the_digest_of_its_files(depot, tmp_path):
+    made = folder_of(tmp_path / "made", **{"weights.bin": b"w", "tokenizer/vocab.json": b"{}"})
+    digest = depot.put_tree("forms", made)
+    fetched = depot.fetch_tree("forms", digest)
+
+    assert depot.put_tree("forms", made) == digest
+    assert (fetched / "tokenizer/vocab.json").read_bytes() == b"{}"
+    assert {path.name for path in fetched.iterdir()} == {"weights.bin", "tokenizer"}
+
+
+def test_bytes_that_changed_on_the_disk_are_never_handed_out(depot, tmp_path):
+    digest = depot.put_tree("forms", folder_of(tmp_path / "made", weights=b"right"))
+    depot.put("models/a", b"right")
+    for kept in (depot.root / "forms" / digest / "weights", depot.root / "models/a"):
+        kept.chmod(0o644)
+        kept.write_bytes(b"wrong")
+
+    with pytest.raises(DepotError, match="expected its own digest"):
+        depot.fetch_tree("forms", digest)
+    with pytest.raises(DepotError, match="expected sha256"):
+        depot.fetch_file("models/a", digest_bytes(b"right"))
+
+
+def test_half_a_folder_is_no_folder_and_keeping_it_again_completes_it(depot, tmp_path):
+    made = folder_of(tmp_path / "made", a=b"1", b=b"2")
+    digest = depot.put_tree("forms", made)
+    (depot.root / "forms" / digest / "b").unlink()
+
+    with pytest.raises(DepotError, match="expected its own digest"):
+        depot.fetch_tree("forms", digest)
+    assert depot.put_tree("forms", made) == digest
+    assert (depot.fetch_tree("forms", digest) / "b").read_bytes() == b"2"
+
+
+def test_a_pointer_moves_only_from_what_was_read(depot):
+    depot.swap_pointer("current.json", b"1", expected=None)
+    depot.swap_pointer("current.json", b"2", expected=b"1")
+
+    with pytest.raises(DepotError, match="somebody else changed it"):
+        depot.swap_pointer("current.json", b"3", expected=b"1")
+    with pytest.raises(DepotError, match="somebody else changed it"):
+        depot.swap_pointer("current.json", b"3", expected=None)
+    assert depot.read_pointer("current.json") == b"2"
+
+
+def test_of_many_that_move_a_pointer_at_once_each_step_is_taken_once(depot):
+    depot.swap_pointer("count", b"0", expected=None)
+
+    def count_one(_):
+        while True:
+            seen = depot.read_pointer("count")
+            try:
+                return depot.swap_pointer("count", str(int(seen) + 1).encode(), expected=seen)
+            except DepotError:
+                continue
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(count_one, range(20)))
+
+    assert depot.read_pointer("count") == b"20"
+
+
+def test_a_writer_that_is_killed_leaves_no_key_or_a_whole_one(depot):
+    for prefix in "abcde":
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(depot.root), prefix])
+        until(functools.partial(written, depot, prefix))
+        writer.kill()
+        writer.wait()
+
+    for key in depot.keys(""):
+        assert digest_bytes(depot.get(key)) == key.rpartition("/")[2]
+
+
+def written(depot, prefix):
+    return len(list(depot.keys(f"{prefix}/"))) > 5
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from loop.depot import FolderDepot
+from loop.values import digest_bytes
+depot, number = FolderDepot(Path(sys.argv[1])), 0
+while True:
+    data = str(number).encode() * 100_000
+    depot.put(f"{sys.argv[2]}/{digest_bytes(data)}", data)
+    number += 1
+"""
+
+
+@given(data=st.binary(max_size=200), name=st.from_regex(r"[a-z0-9._-]{1,20}", fullmatch=True))
+def test_any_bytes_come_back_as_they_were(tmp_path_factory, data, name):
+    depot = FolderDepot(tmp_path_factory.mktemp("depot"))
+    key = f"raw/x{name}/{digest_bytes(data)}"
+    depot.put(key, data)
+
+    assert depot.get(key) == data
+    assert list(depot.keys("raw/")) == [key]
+    assert depot.fetch_file(key, digest_bytes(data)).read_bytes() == data

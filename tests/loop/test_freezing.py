@@ -1,0 +1,144 @@
+import json
+from pathlib import Path
+
+import pytest
+from sqlmodel import Session, select
+
+from loop.causes import causes
+from loop.cycles import plan_cycle
+from loop.dataset import MIN_EXAMPLES, OVERLAPS, Example
+from loop.errors import CycleError, DatasetError
+from loop.freezing import freeze_dataset
+from loop.importing import import_labelled
+from loop.labels import check_label
+from loop.sessions import generate
+from loop.store import keep, writing
+from loop.tables import CycleEnd, CycleTranscript, Dataset, Decision
+from tests.factories import empty_places
+from tests.labelled import cycle, labelled
+
+LABELLED = Path(__file__).parents[1] / "data/labelled"
+
+
+@pytest.fixture
+def places(tmp_path):
+    made = empty_places(tmp_path)
+    yield made
+    made.store.dispose()
+
+
+def test_a_cycle_freezes_once_whatever_is_labelled_later(places):
+    labelled(places, 1, 60)
+    first = freeze_dataset(places, open_cycle := cycle(places, 1))
+    labelled(places, 2, 30)
+
+    assert freeze_dataset(places, open_cycle) == first
+
+
+def test_the_next_cycle_learns_from_all_labels_and_knows_what_is_new(places):
+    labelled(places, 1, 60)
+    first = freeze_dataset(places, cycle(places, 1))
+    labelled(places, 2, 30)
+    second = freeze_dataset(places, cycle(places, 2))
+
+    with Session(places.store) as session:
+        card = session.exec(select(Dataset).where(Dataset.digest == second.digest)).one().card
+    assert card["previous"] == first.digest
+    assert card["new"] == second.train + second.validation - first.train - first.validation > 0
+    assert card["gone"] == 0
+
+
+def test_the_same_labels_are_the_same_dataset_in_another_cycle(places):
+    labelled(places, 1, 60)
+    first = freeze_dataset(places, cycle(places, 1))
+
+    assert freeze_dataset(places, cycle(places, 2)).digest == first.digest
+
+
+def test_a_changed_mind_counts_once_and_as_the_newer_says(places):
+    generated = labelled(places, 1, 60)
+    again = next(one.truth for one in generated if one.truth.decision == Decision.ACCEPT)
+    other = next(name for name in causes() if name != again.root_cause)
+    wrong = {"decision": Decision.PARTIAL, "root_cause": other, "root_cause_correct": False}
+    keep(places.store, check_label(again.model_copy(update=wrong), made_by="ann"))
+
+    found = freeze_dataset(places, cycle(places, 1))
+
+    folder = places.depot.fetch_tree("datasets", found.digest)
+    text = (folder / "train.jsonl").read_text() + (folder / "validation.jsonl").read_text()
+    assert text.count(f'"cause":"{other}"') >= 1
+
+
+def test_every_label_of_the_moment_belongs_to_the_cycle(places):
+    labelled(places, 1, 60)
+    freeze_dataset(places, cycle(places, 1))
+
+    with writing(places.store) as session:
+        assert len(session.exec(select(CycleTranscript)).all()) == 60
+        assert session.exec(select(CycleEnd)).all() == []
+
+
+def test_the_dataset_card_counts_both_overlaps_also_where_there_is_none(places):
+    labelled(places, 1, 60)
+    found = freeze_dataset(places, cycle(places, 1))
+
+    with Session(places.store) as session:
+        card = session.exec(select(Dataset).where(Dataset.digest == found.digest)).one().card
+    assert [card["excluded"][why] for why in OVERLAPS] == [0, 0]
+
+
+def records(folder, notes):
+    """Forty records that differ in their words alone, in ten families."""
+    folder.mkdir()
+    record = json.loads((LABELLED / "01_nothing_to_repair.json").read_text())
+    for number, made in enumerate(generate(4, 40)):
+        name = f"20000000-0000-4000-8000-{number:012d}"
+        said = {"upload_id": name, "user_prompt": made.upload["user_prompt"]}
+        changed = {"upload_id": name, "notes": notes.format(number % 10)}
+        transcript = {**record["transcript"], **said}
+        text = json.dumps({**record, **changed, "transcript": transcript})
+        (folder / f"{number}.json").write_text(text)
+    return folder
+
+
+def torn(places, found):
+    """The families of which some records train and others validate."""
+    folder = places.depot.fetch_tree("datasets", found.digest)
+    numbers = {made.upload["user_prompt"]: n % 10 for n, made in enumerate(generate(4, 40))}
+    parts = [
+        {numbers[prompt_of(line)] for line in (folder / name).read_text().splitlines()}
+        for name in ("train.jsonl", "validation.jsonl")
+    ]
+    assert all(parts)
+    return parts[0] & parts[1]
+
+
+def prompt_of(line):
+    return Example.model_validate_json(line).messages[0]["content"].partition("Request: ")[2]
+
+
+def test_records_of_one_family_never_straddle(places, tmp_path):
+    import_labelled(places, records(tmp_path / "records", "v1; scenario=family {}; variation=3"))
+
+    assert torn(places, freeze_dataset(places, cycle(places, 1))) == set()
+
+
+def test_records_that_name_no_family_are_split_by_their_words(places, tmp_path):
+    import_labelled(places, records(tmp_path / "records", "number {}"))
+
+    assert torn(places, freeze_dataset(places, cycle(places, 1))) != set()
+
+
+def test_too_few_labels_are_refused_with_the_reasons_for_the_rest(places):
+    labelled(places, 1, 12)
+
+    with pytest.raises(DatasetError, match=r"expected at least 20; left out: \d+ "):
+        freeze_dataset(places, cycle(places, 1))
+
+
+def test_a_cycle_never_wants_fewer_labels_than_a_dataset_needs():
+    plan = plan_cycle("blox-tiny", "tiny-cpu", MIN_EXAMPLES, dry_run=True)
+    with pytest.raises(CycleError, match=r"labels_wanted: expected at least 20, .* got 19"):
+        plan_cycle("blox-tiny", "tiny-cpu", MIN_EXAMPLES - 1, dry_run=True)
+
+    assert plan.labels_wanted == MIN_EXAMPLES

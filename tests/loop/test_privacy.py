@@ -1,0 +1,238 @@
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loop import privacy
+from loop.errors import PrivacyError
+from loop.privacy import redact, redact_text, rules
+from loop.sessions import generate
+from loop.upload import parse_upload
+from loop.values import digest_file
+from tests.factories import event, upload
+from tests.strategies import uploads
+
+CANONICAL = (Path(__file__).parents[1] / "golden/canonical_upload.json").read_bytes()
+ROWS = {rule.id: rule for rule in rules().rules}
+HITS = [(rule.id, text) for rule in rules().rules for text in rule.hits]
+CLEAN = [(rule.id, text) for rule in rules().rules for text in rule.clean]
+PLACEHOLDERS = sorted({rule.placeholder for rule in rules().rules})
+HOME_SERVER = "peer at 192.168.1.7"
+MAIL = "write to ola@example.org"
+
+
+def scan(sent):
+    found, counts = redact(parse_upload(json.dumps(sent).encode()))
+    return found.as_json(), counts
+
+
+def refused_by(**change):
+    with pytest.raises(PrivacyError) as refusal:
+        scan(upload(**change))
+    return refusal.value.rules
+
+
+def pieces(texts):
+    """Texts glued together from parts, as a hostile phone or a careless user would."""
+    return st.lists(st.sampled_from(texts) | st.text(max_size=6), max_size=6).map("".join)
+
+
+# ------------------------------------------------------------------ the table
+
+
+@pytest.mark.parametrize(("rule", "text"), HITS)
+def test_a_rule_hits_what_it_is_for(rule, text):
+    assert any(ROWS[rule].found(text))
+
+
+@pytest.mark.parametrize(("row", "text"), CLEAN)
+def test_no_rule_hits_a_look_alike(row, text):
+    assert [rule.id for rule in rules().rules if any(rule.found(text))] == []
+
+
+@pytest.mark.parametrize("placeholder", PLACEHOLDERS)
+@pytest.mark.parametrize("around", ["{}", "/home/{}/x", "::{}", "{}%wlan0", "ssid:  {}", "{}{}"])
+def test_no_rule_hits_a_placeholder_or_what_the_phone_leaves_around_it(placeholder, around):
+    text = around.replace("{}", placeholder)
+
+    assert [rule.id for rule in rules().rules if any(rule.found(text))] == []
+
+
+@pytest.mark.parametrize("rule", ROWS.values(), ids=ROWS)
+def test_a_row_is_complete(rule):
+    assert rule.placeholder[0] + rule.placeholder[-1] == "<>"
+    assert all(needed == needed.lower() for needed in rule.needs)
+
+
+def test_a_changed_table_has_a_new_version():
+    kept = (Path(__file__).parents[1] / "golden/privacy_version.txt").read_text().split()
+
+    assert [privacy.VERSION, digest_file(privacy.TABLE)] == kept
+
+
+# ------------------------------------------------------------------ what the phone promised
+
+
+def test_the_output_of_the_first_anonymiser_passes_untouched():
+    found, counts = redact(parse_upload(CANONICAL))
+
+    assert found == parse_upload(CANONICAL)
+    assert not counts
+
+
+@pytest.mark.parametrize(
+    "rule", [row for row in ROWS.values() if row.tier == "A"], ids=lambda rule: rule.id
+)
+def test_a_promised_identifier_refuses_the_upload_wherever_its_text_stands(rule):
+    text = rule.hits[0]
+
+    assert rule.id in refused_by(user_prompt=text)
+    assert rule.id in refused_by(user_comment=text)
+    assert rule.id in refused_by(events=[event("thought", text)])
+    assert rule.id in refused_by(events=[event("tool_result", {"deep": [{"er": [text]}]})])
+
+
+def test_a_refusal_names_rules_and_never_what_matched():
+    with pytest.raises(PrivacyError) as refusal:
+        scan(upload(user_comment=HOME_SERVER))
+
+    assert "ipv4" in str(refusal.value)
+    assert "192" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("key", sorted(rules().keys))
+def test_a_network_name_under_its_key_refuses_whatever_it_looks_like(key):
+    assert f"key_{key}" in refused_by(events=[event("tool_result", {"a": [{key: "Sea view"}]})])
+
+
+@pytest.mark.parametrize("value", ["<SSID>", "<BSSID>", "", None, 3, True])
+def test_a_network_key_may_hold_a_placeholder_or_no_text(value):
+    _, counts = scan(upload(events=[event("tool_result", {"wifi_ssid": value})]))
+
+    assert not counts
+
+
+def test_an_identifier_in_a_key_was_never_promised_and_is_replaced():
+    found, counts = scan(upload(events=[event("tool_result", {"192.168.1.7": {"up": True}})]))
+
+    assert found["events"][0]["payload"] == {"<IP>": {"up": True}}
+    assert counts == {"ipv4": 1}
+
+
+def test_two_keys_with_one_placeholder_stay_two():
+    payload = {"192.168.1.7": 1, "192.168.1.8": 2}
+
+    found, _ = scan(upload(events=[event("tool_result", payload)]))
+
+    assert found["events"][0]["payload"] == {"<IP>": 1, "<IP>2": 2}
+
+
+@pytest.mark.parametrize("text", ["地址192.168.1.7号", "сервер192.168.1.7там"])  # noqa: RUF001
+def test_a_letter_of_another_script_is_a_boundary_as_it_is_on_the_phone(text):
+    assert refused_by(user_prompt=text) == ("ipv4",)
+
+
+def test_a_model_name_cannot_carry_an_identifier():
+    name = "12D3KooWAbCdEfGhJkLmNpQrStUvWxYz123456789AbCdEfGhJkL"
+
+    assert refused_by(schema_version=2, model_version=name) == ("peer_id", "peer_id_part")
+
+
+def test_a_model_name_may_look_like_a_dotted_quad():
+    _, counts = scan(upload(schema_version=2, model_version="1.7.0.2"))
+
+    assert not counts
+
+
+# ------------------------------------------------------------------ what the phone never strips
+
+
+@pytest.mark.parametrize(
+    "rule", [row for row in ROWS.values() if row.tier == "B"], ids=lambda rule: rule.id
+)
+def test_what_was_never_promised_is_replaced_and_counted(rule):
+    found, counts = scan(upload(user_comment=rule.hits[0]))
+
+    assert rule.placeholder in found["user_comment"]
+    assert not any(rule.found(found["user_comment"]))
+    assert counts == {rule.id: 1}
+
+
+def test_only_the_identifier_is_replaced():
+    found, _ = scan(upload(user_comment=f"please {MAIL}, thanks"))
+
+    assert found["user_comment"] == "please write to <MAIL>, thanks"
+
+
+def test_what_is_not_text_stays():
+    payload = {"a": [1, 2.5, None, True, MAIL]}
+
+    found, _ = scan(upload(events=[event("tool_result", payload)]))
+
+    assert found["events"][0]["payload"] == {"a": [1, 2.5, None, True, "write to <MAIL>"]}
+
+
+def test_a_clean_upload_comes_back_as_it_was():
+    found, counts = scan(upload())
+
+    assert (found, counts) == (upload(), Counter())
+
+
+def test_nothing_in_two_hundred_clean_sessions_is_taken_for_an_identifier():
+    counts: Counter[str] = Counter()
+    for session in generate(seed=7, count=200):
+        counts += scan(session.upload)[1]
+
+    assert counts == {}
+
+
+@given(pieces([text for row in ROWS.values() if row.tier == "B" for text in row.hits]))
+def test_replacing_twice_changes_nothing_and_never_makes_a_text_longer(text):
+    once = redact_text(text, Counter())
+
+    assert redact_text(once, Counter()) == once
+    assert len(once) <= len(text)
+
+
+@given(uploads, pieces([text for row in ROWS.values() for text in (*row.hits, *row.clean)]))
+def test_a_valid_upload_is_refused_or_stays_valid(sent, text):
+    sent["events"][0]["payload"] = {text: [text]}
+    try:
+        found, _ = scan({**sent, "user_comment": text[:2000]})
+    except PrivacyError:
+        return
+
+    assert parse_upload(json.dumps(found).encode()).as_json() == found
+
+
+# ------------------------------------------------------------------ hostile texts of full size
+
+FULL = 64 * 1024
+UNITS = [
+    "a", "1", "a:", "1:", "1.", "1.1.1.1.", "::", "(", "((((", "+", "+1", "+1 ", "@", "a@", "a@a.",
+    "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "BEGIN ", "eyJ", "eyJaaaaaaaa.", "ghp_", "hf_a",
+    "12D3KooW", "16Uiu2HA", "Qm", "0x", "0xa", "bc1q", "baf", "bafy", "k51", "ssid:", "ssid: ",
+    "/home/", "/home/a", "2026-01-01T", "02:", "02-aa-", "call ", "call 1 ", "A", "AKIA", " ", "=",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_hostile_text_of_full_size_is_scanned_to_its_end(unit):
+    """A rule that is not linear would need hours here, not the second that all need together."""
+    text = (unit * (FULL // len(unit) + 1))[: FULL - len(MAIL) - 1]
+
+    redacted = redact_text(f"{text} {MAIL}", Counter(), tier_a=True)
+
+    assert redacted.endswith("<MAIL>")
+
+
+@given(st.lists(st.sampled_from(UNITS), min_size=1, max_size=4).map("".join))
+def test_a_hostile_mixture_of_full_size_is_scanned_to_its_end(unit):
+    text = (unit * (FULL // len(unit) + 1))[: FULL // 8]
+
+    redacted = redact_text(f"{text} {MAIL}", Counter(), tier_a=True)
+
+    assert redacted.endswith("<MAIL>")

@@ -1,0 +1,60 @@
+"""README's file map says of every file what its own first line says."""
+
+import ast
+import os
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PACKAGES = ("flows", "tasks", "loop", "intake", "labeller", "deployments", "tests")
+KINDS = (".py", ".yaml", ".html", ".css", ".js")
+COMMENT = re.compile(r"^(?:#|//|/\*|\{#) *(.*?)(?: *(?:\*/|#\}))?$", re.MULTILINE)
+UNLISTED = re.compile(r"(^|/)(__init__|test_\w+|0\d{3}_\w+)\.py$|^tests/(data|golden)/")
+"""Packages stand above their files, tests beside what they test, migrations in their order."""
+BLOCK = re.compile(r"(<!-- files: .*? -->\n)(.*?)(<!-- /files -->)", re.DOTALL)
+
+
+def test_the_file_map_has_one_true_line_for_every_file():
+    text = README.read_text()
+    wanted = BLOCK.sub(lambda found: found[1] + file_map() + found[3], text)
+    if os.environ.get("GOLDEN") == "renew":
+        README.write_text(wanted)
+
+    assert README.read_text() == wanted
+
+
+def test_every_command_that_the_readme_names_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z-]+)", README.read_text()))
+
+    assert named <= targets
+
+
+def file_map() -> str:
+    parts = [
+        f"\n**{package}/** {first_line(ROOT / package / '__init__.py')}\n\n" + lines(package)
+        for package in PACKAGES
+    ]
+    return "".join(parts) + "\n"
+
+
+def lines(package: str) -> str:
+    asked = ["git", "ls-files", "--cached", "--others", "--exclude-standard", package]
+    listed = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = [name for name in sorted(set(listed.split())) if not UNLISTED.search(name)]
+    files = [Path(name) for name in names if name.endswith(KINDS) and (ROOT / name).is_file()]
+    return "".join(
+        f"* [{file.relative_to(package)}]({file}) {first_line(ROOT / file)}\n" for file in files
+    )
+
+
+def first_line(path: Path) -> str:
+    """The first line of a docstring, else the first sentence of a comment on top."""
+    text = path.read_text()
+    if path.suffix == ".py":
+        return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+    found = COMMENT.search("".join(text.splitlines(keepends=True)[:3]))
+    assert found, f"{path}: expected a comment on top that says what it holds"
+    return found[1].partition(". ")[0].rstrip(".") + "."
