@@ -194,7 +194,7 @@ class Started:
         """Let a schedule run, as the switch in the UI does."""
         deployment, schedule = self._schedule(slug)
         path = f"/deployments/{deployment}/schedules/{schedule['id']}"
-        assert self.api("PATCH", path, {"active": True}).is_success
+        until(lambda: self.api("PATCH", path, {"active": True}).is_success, "the schedule is on")
 
     def is_on(self, slug: str) -> bool:
         """Whether a schedule runs."""
