@@ -162,7 +162,7 @@ def _pretrain(
         optimizer.step()
         schedule.step()
         jobs.report(step + 1, made.steps, f"loss {loss.item():.3f}")
-    return float(loss)
+    return float(loss.item())
 
 
 def _loss(model: Any, rows: list[Any], pad: int) -> Any:
@@ -173,8 +173,7 @@ def _loss(model: Any, rows: list[Any], pad: int) -> Any:
     length = max(len(row.ids) for row in rows)
     ids = torch.tensor([row.ids + [pad] * (length - len(row.ids)) for row in rows])
     labels = torch.tensor([row.labels + [IGNORED] * (length - len(row.ids)) for row in rows])
-    real = torch.tensor([[1] * len(row.ids) + [0] * (length - len(row.ids)) for row in rows])
-    hidden = model.model(input_ids=ids, attention_mask=real).last_hidden_state[:, :-1]
+    hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]  # padding comes after all tokens
     learnt = labels[:, 1:] != IGNORED
     return cross_entropy(model.lm_head(hidden[learnt]), labels[:, 1:][learnt])
 
