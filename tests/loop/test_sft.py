@@ -50,6 +50,6 @@ def test_the_loss_is_that_of_the_plain_model(loss, tiny_base):
 
     plain = AutoModelForCausalLM.from_pretrained(tiny_base)  # a fresh adapter changes nothing
     ids, labels = torch.tensor([LONG.ids]), torch.tensor([LONG.labels])
-    mean = float(plain(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss)
+    mean = plain(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss.item()
 
     assert loss(_row(LONG, 1.0)) == pytest.approx(mean * (len(LONG.ids) - 1), rel=1e-5)
