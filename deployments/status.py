@@ -94,7 +94,7 @@ def _labels(session: Session, places: Places, now: datetime, there: Set[str]) ->
 def _stages(session: Session, cycle: CycleRef, now: datetime, there: Set[str]) -> Iterator[Waiting]:
     nobody = "nothing runs here; `make run` continues it"
     steps = {
-        "started": "nothing; it works" if "prefect" in there else nobody,
+        "started": "nothing, while its run works" if "prefect" in there else nobody,
         "failed": f"read why, then {RETRY_OR_CANCEL}",
         "waiting": "see the line of what it waits for",
     }

@@ -33,7 +33,7 @@ from loop.values import (
     short,
 )
 
-CODE = 1
+CODE = 2
 """Bump it when trying the same bytes would give another report."""
 SCENARIOS = 12
 """At least so many, and one for every root cause of the suite."""

@@ -1,7 +1,7 @@
 """Scoring one answer: what a model said in one scenario against what it should have said."""
 
 from loop.causes import cause_of
-from loop.protocol import Conversation, Verdict
+from loop.protocol import Conversation, Recommendation, Verdict
 from loop.scenario import Scenario
 from loop.values import Value
 from loop.whitelist import violation
@@ -43,14 +43,15 @@ def score_scenario(scenario: Scenario, played: Conversation) -> Score:
     """Judge the raw output of a finished conversation; the device's guardrails do not help it."""
     verdict, expect = _readable(played), scenario.expect
     overlooked = _overlooked(scenario, played)
-    said = [said.action for said in played.recommendations]
+    said = [one.action for one in played.recommendations]
     return Score(
         scenario=scenario.id,
         severity=verdict is not None and verdict.severity == expect.severity,
         root_cause=verdict is not None
         and cause_of(verdict.root_cause) == expect.root_cause
         and not overlooked,
-        actions={a.key() for a in said} == {a.key() for a in expect.actions},
+        actions=_dropped(played) == ()
+        and {a.key() for a in said} == {a.key() for a in expect.actions},
         violations=tuple(sentence for action in said if (sentence := violation(action))),
         broken_rules=_broken_rules(scenario, played),
         overlooked=overlooked,
@@ -63,6 +64,11 @@ def _readable(played: Conversation) -> Verdict | None:
     """The verdict, if the device can send it on: its wire format refuses an empty summary."""
     verdict = played.verdict
     return verdict if verdict and verdict.summary.strip() else None
+
+
+def _dropped(played: Conversation) -> tuple[Recommendation, ...]:
+    """What the device refuses to read and so never shows: its tier is neither 2 nor 3."""
+    return tuple(said for said in played.recommendations if said.tier is None)
 
 
 def _broken_rules(scenario: Scenario, played: Conversation) -> tuple[str, ...]:

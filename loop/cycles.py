@@ -223,7 +223,8 @@ class StageState:
 
     name: str
     mark: str
-    """`todo`, `started`, `waiting`, `failed` or `finished`; once finished, it stays so."""
+    """`todo`, `started`, `waiting`, `failed` or `finished`; once finished, it stays so, unless
+    people are asked again."""
     seconds: float
     """How long it took; while it runs or waits, how long so far is the watcher's to say."""
     last: StageMark | None
@@ -237,8 +238,9 @@ def stage_states(marks: Sequence[StageMark]) -> list[StageState]:
 def _state_of(name: str, marks: Sequence[StageMark]) -> StageState:
     if not marks:
         return StageState(name, "todo", 0.0, None)
-    done = any(m.mark == "finished" for m in marks)
-    return StageState(name, "finished" if done else marks[-1].mark, _taken(marks), marks[-1])
+    last = marks[-1]
+    done = any(m.mark == "finished" for m in marks) and last.mark != "waiting"
+    return StageState(name, "finished" if done else last.mark, _taken(marks), last)
 
 
 def _taken(marks: Sequence[StageMark]) -> float:

@@ -68,6 +68,11 @@ def _answers(entry: Entry) -> Iterator[httpx.Client]:
     with _client(entry.url) as client:
         try:
             yield client
+        except httpx.ConnectError as error:
+            raise ReleaseError(
+                f"{entry.url}: nobody answers there; serve the release repository, as `make run` "
+                "does, and do this again: nothing was changed"
+            ) from error
         except httpx.HTTPError as error:
             raise ReleaseError(f"{entry.url}: expected a download, got {error!r}") from error
 

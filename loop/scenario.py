@@ -63,7 +63,8 @@ class Expected(Value):
 class Rules(Value):
     """Limits on how the answer is reached."""
 
-    max_tool_calls: int = Field(default=3, ge=0)
+    max_tool_calls: int = Field(default=3, ge=0, le=3)
+    """A scenario may be stricter than the device, never laxer."""
 
 
 class Scenario(Value):

@@ -1,9 +1,13 @@
 """From a dataset to converted bytes, with a gate after each change of form."""
 
+from typing import Any
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 
 from loop import converting, gating, merging, publishing, report, training
+from loop.errors import JobError
 from loop.forms import row_of
 from loop.places import get_places
 from loop.recipe import read_recipe
@@ -13,6 +17,12 @@ from tasks import show
 
 GATES = {Form.ADAPTER: "gate-adapter", Form.MERGED: "gate-merged"}
 """The stage that gates a form; converted bytes of any kind: `gate-artifact`."""
+
+
+def died(_task: object, _run: object, state: State[Any]) -> bool:
+    """Worth a second try: the child died, and not because its time was up or the job is wrong."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, JobError) and error.status is not None
 
 
 @task(task_run_name="base-of-{cycle.recipe}", cache_policy=NO_CACHE, timeout_seconds=4 * 3600)
@@ -40,6 +50,7 @@ def ensure_incumbent(cycle: CycleRef, base: FormRef) -> FormRef:
     task_run_name="train-{cycle.recipe}",
     cache_policy=NO_CACHE,
     retries=1,  # goes on from the newest complete checkpoint
+    retry_condition_fn=died,
     retry_delay_seconds=10,
     timeout_seconds=24 * 3600,
 )

@@ -10,7 +10,10 @@ from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
     ArtifactFilterKey,
+    FlowFilter,
+    FlowFilterName,
     FlowRunFilter,
+    FlowRunFilterStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
@@ -91,11 +94,23 @@ def _needs_no_process(state: State | None) -> bool:
     return state is not None and state.is_paused() and state.state_details.pause_reschedule
 
 
-def silent_runs(silent_for: timedelta) -> list[FlowRun]:
-    """Runs that claim to be running but have sent no heartbeat for so long."""
+def silent_runs(since: datetime) -> list[FlowRun]:
+    """Runs that claim to be running but have sent no heartbeat since then."""
     with get_client(sync_client=True) as client:
         running = _in_states(client, [StateType.RUNNING])
-        return [run for run in running if _is_silent(client, run, silent_for)]
+        return [run for run in running if _is_silent(client, run, since)]
+
+
+def any_started(flow: str, after: datetime, before: datetime) -> bool:
+    """Whether a run of this flow started in that span of time."""
+    span = FlowRunFilterStartTime(after_=after, before_=before)
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
+            flow_run_filter=FlowRunFilter(start_time=span),
+            limit=1,
+        )
+    return bool(found)
 
 
 def _in_states(client: SyncPrefectClient, types: list[StateType]) -> list[FlowRun]:
@@ -103,7 +118,7 @@ def _in_states(client: SyncPrefectClient, types: list[StateType]) -> list[FlowRu
     return client.read_flow_runs(flow_run_filter=FlowRunFilter(state=wanted))
 
 
-def _is_silent(client: SyncPrefectClient, run: FlowRun, silent_for: timedelta) -> bool:
+def _is_silent(client: SyncPrefectClient, run: FlowRun, since: datetime) -> bool:
     asked = {
         "limit": 1,
         "filter": {
@@ -115,8 +130,7 @@ def _is_silent(client: SyncPrefectClient, run: FlowRun, silent_for: timedelta) -
     if not beats or run.state is None:
         return False  # heartbeats are off, or none came yet
     beat = datetime.fromisoformat(beats[0]["occurred"])
-    last_sign = max(beat, run.state.timestamp)  # the beats of a resumed run are old
-    return utc_now() - last_sign > silent_for
+    return max(beat, run.state.timestamp) < since  # the beats of a resumed run are old
 
 
 def crash(run: FlowRun, why: str) -> bool:

@@ -1,7 +1,7 @@
 """What is looked after each minute: waits that are over, pages that grew old, runs that died."""
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -9,13 +9,15 @@ from prefect.client.schemas.objects import FlowRun
 
 from loop import cycles
 from loop.places import get_places
-from loop.values import CycleRef
+from loop.values import CycleRef, utc_now
 from tasks import human, runs
 
 logger = logging.getLogger(__name__)
 
 SILENT_FOR = timedelta(minutes=10)
 """Three heartbeats and a little: a running run without one for so long is dead."""
+AWAKE_FOR = timedelta(minutes=4)
+"""A heartbeat and a little: after a sleep of the machine, every living run has sent one by then."""
 REST = timedelta(seconds=3)
 """A suspended run is left alone so long, until its last process has surely ended."""
 
@@ -51,7 +53,18 @@ def _look_after(cycle: CycleRef, run: FlowRun) -> bool:
 @task(task_run_name="reap-dead-runs", cache_policy=NO_CACHE)
 def reap_dead_runs() -> list[str]:
     """Mark runs as crashed that claim to be running but have sent no sign of life."""
-    dead = runs.silent_runs(SILENT_FOR)
+    now = utc_now()
+    return crash_silent(now) if was_awake(now) else []
+
+
+def was_awake(now: datetime) -> bool:
+    """Whether upkeep itself ran a little ago: the silence of a machine that slept says nothing."""
+    return runs.any_started("upkeep", now - SILENT_FOR, now - AWAKE_FOR)
+
+
+def crash_silent(now: datetime) -> list[str]:
+    """The names of the runs that are marked as crashed for their silence until now."""
+    dead = runs.silent_runs(now - SILENT_FOR)
     crashed = [run for run in dead if runs.crash(run, f"no heartbeat for {SILENT_FOR}")]
     for run in crashed:
         logger.warning("flow run %s sent no heartbeat for %s: crashed", run.name, SILENT_FOR)

@@ -12,6 +12,13 @@ from deployments.running import Addresses
 
 
 @pytest.fixture
+def roomy(monkeypatch):
+    """This machine has disk and memory enough, whatever else it does just now."""
+    monkeypatch.setattr(preflight, "FREE_DISK", 0)
+    monkeypatch.setattr(preflight, "FREE_MEMORY", 0)
+
+
+@pytest.fixture
 def taken():
     """A port on which somebody listens."""
     with socket.socket() as listener:
@@ -63,7 +70,7 @@ def test_a_machine_that_lacks_something_is_told_everything_at_once(tmp_path, mon
     assert kinds == ["disk", "memory", "compiler", "compiler"]
 
 
-def test_a_built_llama_needs_no_compiler(tmp_path, monkeypatch):
+def test_a_built_llama_needs_no_compiler(tmp_path, monkeypatch, roomy):
     monkeypatch.setenv("PATH", str(tmp_path / "no/programs/here"))
 
     preflight.check_machine(tmp_path, llama_built=True)
@@ -119,5 +126,6 @@ BARE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from deployments import preflight
+preflight.FREE_DISK = preflight.FREE_MEMORY = 0
 sys.exit(preflight.main(["--ports"]))
 """

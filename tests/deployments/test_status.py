@@ -50,7 +50,7 @@ def test_no_address_is_named_where_nobody_answers(places):
 def test_a_started_stage_works_only_where_something_runs(places):
     cycles.mark(places, cycles.ref_of(open_cycle(places)), "train", "started")
 
-    assert lines(places)["train"].next_step == "nothing; it works"
+    assert lines(places)["train"].next_step == "nothing, while its run works"
     step = lines(places, there=NOTHING)["train"].next_step
     assert step == "nothing runs here; `make run` continues it"
 

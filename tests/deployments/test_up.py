@@ -150,7 +150,7 @@ def test_the_command_retries_a_run_so_that_its_wait_asks_again_and_cancels_for_g
     assert "expected one that has ended, it is Suspended" in started.bloxloop("retry")
     started.cancel(run)
 
-    assert "its run is Cancelled" in started.bloxloop("status")
+    until(lambda: "its run is Cancelled" in started.bloxloop("status"), "status tells of it")
     assert "AwaitingRetry" in started.bloxloop("retry")
     run = started.wait_paused("labels-1-1")
     assert started.resume(run, decision="stop the cycle") == "REJECT"

@@ -3,7 +3,8 @@
 Everything around them is real: the store's look-ups that keep work from being done twice, cycles,
 waits, ingest, judging, the card, sign-offs, publishing. Files in LOOP_HOME steer and tell: `held`
 names a form that the gate holds, or `canary`; `hang` names what does not end while the file is
-there: `sft`, or `publish` just before its manifest; `calls.log` gets a line when something dear
+there: `sft`, or `publish` just before its manifest; `dying` names the program that dies next, and
+how: `sft 137`, or `sft late` for one whose time is up; `calls.log` gets a line when something dear
 begins and when it is done.
 """
 
@@ -19,7 +20,7 @@ from loop.announcing import Announcement
 from loop.canary import Measured, Trial
 from loop.checks import score_scenario
 from loop.depot import Depot
-from loop.errors import EndpointError
+from loop.errors import EndpointError, JobError
 from loop.jobs import finish
 from loop.manifest import ManifestRules
 from loop.places import Places
@@ -32,7 +33,7 @@ from loop.values import Form, FormRef, OnProgress, Progress, digest_bytes, diges
 from tests.whole_cycles import CURVE
 from tests.whole_cycles import play as answer
 
-HELD, HANG, CALLS = "held", "hang", "calls.log"
+HELD, HANG, DYING, CALLS = "held", "hang", "dying", "calls.log"
 MADE_FROM = {
     "tiny_base": (),
     "sft": ("base",),  # the same adapter from every dataset, so a second cycle finds nothing new
@@ -68,6 +69,7 @@ def run_job(
     _log("began", name)
     on_progress(Progress(1, 2, "half way"))
     _hang(program)
+    _die(program)
     out = work / "out"
     (out / "form").mkdir(parents=True, exist_ok=True)
     sources = [Path(str(getattr(job, source))).name for source in MADE_FROM[program]]
@@ -161,6 +163,14 @@ def _is_base(form: FormRef) -> bool:
 def _held() -> str:
     file = get_settings().home / HELD
     return file.read_text() if file.is_file() else ""
+
+
+def _die(name: str) -> None:
+    file = get_settings().home / DYING
+    if file.is_file() and file.read_text().startswith(f"{name} "):
+        how = file.read_text().split()[1]
+        file.unlink()
+        raise JobError(name, None if how == "late" else int(how), "as the test wanted")
 
 
 def _hang(name: str) -> None:

@@ -1,5 +1,7 @@
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -8,14 +10,16 @@ from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
 from sqlmodel import select
 
 from flows.improve import improve
+from flows.release import rollback
 from loop import signing, store
 from loop.cycles import STAGES
 from loop.places import get_places
 from loop.repository import read_fleet
 from loop.tables import Card, Cycle, CycleEnd, CycleOutcome, OpenCycle, Release, StageMark
 from tasks import upkeep
+from tests.deployments.started import until
 from tests.flows.conftest import label_some
-from tests.flows.doubles import HELD
+from tests.flows.doubles import DYING, HELD, calls
 
 LABELS = 60
 
@@ -45,13 +49,13 @@ def approver(decision="approve"):
                 signing.sign(get_places(), card.digest, decision, "simulated-approver", "command")
             upkeep.resume_settled()
 
-    thread = threading.Thread(target=answer)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as aside:
+        answering = aside.submit(answer)
+        try:
+            yield
+        finally:
+            over.set()
+    answering.result()  # or what ended it early
 
 
 @pytest.fixture
@@ -98,6 +102,54 @@ def test_a_rejected_card_ends_the_cycle_as_rejected(labelled):
 
     assert state.name == "Rejected"
     assert not published()
+
+
+def test_a_training_that_died_is_tried_once_more(labelled):
+    (labelled.settings.home / DYING).write_text("sft 137")
+    with approver():
+        state = run(dry_run=False)
+
+    assert state.name == "Released"
+    assert len(calls(labelled.settings.home, "began sft")) == 2
+
+
+def test_a_training_whose_time_is_up_is_not_given_it_again(labelled):
+    (labelled.settings.home / DYING).write_text("sft late")
+
+    state = run(dry_run=False)
+
+    assert state.type.value == "FAILED"
+    assert len(calls(labelled.settings.home, "began sft")) == 1
+    assert rows(OpenCycle)  # a person may retry it
+
+
+def test_a_rollback_by_its_form_points_devices_back_and_says_so(labelled):
+    with approver():
+        run(dry_run=False)
+    number = rollback("Ann", "it restarts too much")
+
+    assert number == read_fleet(labelled.releases).number == 2
+    page = pages()["release"]
+    assert "Manifest 2: devices run factory-" in page
+    assert "it restarts too much" in page
+
+
+def test_a_waiting_runs_page_follows_the_labels(places):
+    def shows(words):
+        return words in pages().get("waiting-labels", "")
+
+    def label_the_rest():
+        for done in (LABELS - 2, LABELS - 1):  # the second is written by nobody but upkeep
+            until(partial(shows, f"**{done} of {LABELS} labelled"), f"{done} are shown")
+            label_some(places, 1, seed=done)
+
+    label_some(places, LABELS - 2)
+    with approver(), ThreadPoolExecutor(1) as aside:
+        labelling = aside.submit(label_the_rest)
+        state = run()
+
+    labelling.result()
+    assert state.name == "Rehearsed"
 
 
 def test_nothing_opens_where_the_tools_of_the_published_form_are_missing(places):

@@ -110,6 +110,18 @@ def test_a_recommendation_that_the_device_drops_still_counts():
     assert score.actions is False
 
 
+@pytest.mark.parametrize("tier", ["1", '"2"', "null"])
+def test_the_right_action_does_not_count_where_the_device_cannot_read_it(tier):
+    said = (
+        '<recommendation>{"action_name":"restart_fula","args":{},"reasoning":"it is stuck",'
+        f'"confidence":0.7,"tier":{tier}}}</recommendation>'
+    )
+    score = scored(LOOK, answer("red", "clock_unsynced") + said, actions=[RESTART])
+
+    assert score.actions is False
+    assert score.violations == ()
+
+
 def test_the_guardrails_of_the_device_do_not_help():
     """It would drop this restart: the user says offline, the heartbeat is green."""
     said = answer("red", "clock_unsynced", [RESTART])

@@ -111,9 +111,12 @@ def test_what_the_command_started_in_a_session_of_its_own_is_killed_too():
     assert all(gone(pid) for pid in found)
 
 
-def test_what_an_ended_command_left_behind_is_killed():
-    with leashed(sys.executable, "-c", DAEMON, STUBBORN, "1") as process:
+def test_what_an_ended_command_left_behind_is_killed(tmp_path):
+    parent = DAEMON.replace("time.sleep(float(sys.argv[2]))", "open(sys.argv[2]).read()")
+    os.mkfifo(go := tmp_path / "go")
+    with leashed(sys.executable, "-c", parent, STUBBORN, str(go)) as process:
         found = python(process.pid, 2)
+        go.write_text("now")
         status = process.wait(PATIENCE)
 
     assert status == 0
