@@ -60,18 +60,21 @@ clean:  ## Delete the state, the virtual environment and caches, after asking
 	@read -r -p 'Type yes: ' answer && test "$$answer" = yes || { echo 'nothing was deleted'; exit 1; }
 	rm -rf -- '$(LOOP_HOME)' '$(VENV)' build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
-.PHONY: preflight
-preflight:
+.PHONY: python
+python:
 	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 	  { echo 'expected Python 3.11 as $(or $(PYTHON),python3.11); or: make PYTHON=/path/to/python3.11'; exit 1; }
+
+.PHONY: preflight
+preflight: python
 	@'$(PYTHON)' -m deployments.preflight $(ASKED)
 
 # torch stands on the line itself: where pip is offered a CPU build, it then takes that one
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt | python
 	@echo 'making the virtual environment (a few minutes, once)'
 	@'$(PYTHON)' -m venv $(VENV)
 	@$(BIN)/pip install --quiet $(PIP_ARGS) -c constraints.txt torch==2.13.0 -e '.[train,gguf,dev]'
-	@$(BIN)/python -c 'import prefect.server.api.server'  # fails where Prefect and FastAPI do not fit
+	@PREFECT_HOME='$(LOOP_HOME)/prefect' $(BIN)/python -c 'import prefect.server.api.server'  # fails where Prefect and FastAPI do not fit
 	@touch $@
 
 .PHONY: llama

@@ -108,6 +108,7 @@ def environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "HF_HUB_OFFLINE": "1",
+        "MPLCONFIGDIR": str(settings.home.resolve() / "matplotlib"),
     }
 
 

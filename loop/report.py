@@ -139,6 +139,8 @@ def training_markdown(facts: Mapping[str, Json]) -> str:
     if curve:
         measured += [("steps", curve[-1][0]), ("first loss", losses[0]), ("last loss", losses[-1])]
     measured += [("validation loss", "not measured" if held_out is None else held_out)]
+    if "seconds" in facts:
+        measured += [("took", duration(facts["seconds"]))]
     measured += sorted(facts.get("versions", {}).items())
     return _page(
         f"Loss `{sparkline(losses)}`" if curve else "No loss was logged.",

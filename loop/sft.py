@@ -41,10 +41,12 @@ def train(job: SftJob, out: Path) -> None:
     held_out, _ = _rows(tokenizer, job.dataset / "validation.jsonl", job.training.max_tokens)
     checkpoints = out.parent / "checkpoints"
     trainer = _trainer(job, model, tokenizer, rows, held_out, checkpoints)
-    trainer.train(resume_from_checkpoint=_newest_complete(checkpoints))
+    done = trainer.train(resume_from_checkpoint=_newest_complete(checkpoints))
     validation = trainer.evaluate() if held_out else {}
     _save(trainer.model, out / "form")
-    jobs.finish(out, _facts(trainer.state.log_history, len(rows), too_long, validation))
+    seconds = {"seconds": round(done.metrics["train_runtime"])}  # of this attempt
+    log = trainer.state.log_history
+    jobs.finish(out, _facts(log, len(rows), too_long, validation) | seconds)
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 

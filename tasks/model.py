@@ -58,7 +58,7 @@ def train_adapter(cycle: CycleRef, dataset: DatasetRef) -> FormRef:
     """Train one adapter; the same dataset and recipe are never trained twice."""
     places, recipe = get_places(), read_recipe(cycle.recipe)
     plan = report.training_plan_markdown(recipe, dataset, places.settings.scratch)
-    show.page("training", plan)
+    show.page("training-plan", plan)
     with show.stage(cycle, "train") as on_progress:
         adapter = training.train_adapter(places, dataset, recipe, on_progress)
     show.page("training", report.training_markdown(row_of(places, adapter).facts))

@@ -1,1 +1,1 @@
-"""What must hold: a test file for each file above, and what they share."""
+"""What must hold: tests lie as what they test does, and share what is listed here."""

@@ -22,6 +22,8 @@ settings.load_profile("patient")
 
 CONTRACTS = Path(__file__).parents[2] / "shared/contracts"
 """Where the device's and the phone's own schemas may lie, beside the project."""
+REAL = CONTRACTS.parent / "real/labelled"
+"""Where labelled records of devices may lie."""
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +38,13 @@ def settings_stay():
 
 def pytest_report_header() -> str:
     """What this run cannot compare with, in one line."""
-    if CONTRACTS.is_dir():
-        return f"outside contracts: {CONTRACTS}"
-    return f"outside contracts: none at {CONTRACTS}; tests against them are not collected"
+    return "\n".join(_beside(*one) for one in (("outside contracts", CONTRACTS), ("records", REAL)))
+
+
+def _beside(what: str, folder: Path) -> str:
+    if folder.is_dir():
+        return f"{what}: {folder}"
+    return f"{what}: none at {folder}; tests against them are not collected"
 
 
 def needs_program(name: str, package: str = "", path: str | None = None) -> str:

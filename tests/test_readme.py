@@ -9,8 +9,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PACKAGES = ("flows", "tasks", "loop", "intake", "labeller", "deployments", "tests")
-KINDS = (".py", ".yaml", ".html", ".css", ".js")
-COMMENT = re.compile(r"^(?:#|//|/\*|\{#) *(.*?)(?: *(?:\*/|#\}))?$", re.MULTILINE)
+BESIDE = (".ci/run", "Makefile", "constraints.txt", "prefect.yaml", "pyproject.toml", "recipes")
+"""What lies beside the packages: files, and folders of them."""
+KINDS = (".py", ".yaml", ".html", ".css", ".js", ".svg", ".conf", "Caddyfile")
+COMMENT = re.compile(r"^(?:#(?!!)|//|/\*|\{#|<!--) *(.*?)(?: *(?:\*/|#\}|-->))?$", re.MULTILINE)
 UNLISTED = re.compile(r"(^|/)(__init__|test_\w+|0\d{3}_\w+)\.py$|^tests/(data|golden)/")
 """Packages stand above their files, tests beside what they test, migrations in their order."""
 BLOCK = re.compile(r"(<!-- files: .*? -->\n)(.*?)(<!-- /files -->)", re.DOTALL)
@@ -34,19 +36,25 @@ def test_every_command_that_the_readme_names_exists():
 
 def file_map() -> str:
     parts = [
-        f"\n**{package}/** {first_line(ROOT / package / '__init__.py')}\n\n" + lines(package)
+        f"\n**{package}/** {first_line(ROOT / package / '__init__.py')}\n\n"
+        + lines(files(package), package)
         for package in PACKAGES
     ]
-    return "".join(parts) + "\n"
+    rest = [file for name in BESIDE for file in files(name)]
+    return "".join([*parts, "\n**Beside them**\n\n", lines(rest, ".")]) + "\n"
 
 
-def lines(package: str) -> str:
-    asked = ["git", "ls-files", "--cached", "--others", "--exclude-standard", package]
+def files(place: str) -> list[Path]:
+    asked = ["git", "ls-files", "--cached", "--others", "--exclude-standard", place]
     listed = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     names = [name for name in sorted(set(listed.split())) if not UNLISTED.search(name)]
-    files = [Path(name) for name in names if name.endswith(KINDS) and (ROOT / name).is_file()]
+    wanted = [Path(name) for name in names if name.endswith(KINDS) or name in BESIDE]
+    return [file for file in wanted if (ROOT / file).is_file()]
+
+
+def lines(found: list[Path], below: str) -> str:
     return "".join(
-        f"* [{file.relative_to(package)}]({file}) {first_line(ROOT / file)}\n" for file in files
+        f"* [{file.relative_to(below)}]({file}) {first_line(ROOT / file)}\n" for file in found
     )
 
 

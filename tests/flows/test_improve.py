@@ -174,7 +174,8 @@ def test_every_stage_leaves_its_marks_and_a_page_that_people_read(labelled):
 
 
 PAGES = (
-    *("ingest", "waiting-labels", "dataset", "base", "factory", "training", "gate-adapter"),
+    *("ingest", "waiting-labels", "dataset", "base", "factory", "training-plan"),
+    *("training", "gate-adapter"),
     *("merge", "gate-merged", "convert", "gate-artifact", "measure-q4-k-m", "canary"),
     *("waiting-sign-off", "release", "summary", "report"),
 )

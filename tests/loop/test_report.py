@@ -109,6 +109,7 @@ def test_the_training_page_reads_as_kept():
             "too_long": 1,
             "loss_curve": CURVE,
             "validation_loss": 0.0712,
+            "seconds": 402,
             "versions": {"torch": "2.13.0", "trl": "1.16.0"},
         }
     )
