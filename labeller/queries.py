@@ -34,7 +34,7 @@ def read_progress(session: Session) -> Progress:
     ).one()
     cycle = _open_cycle(session)
     return Progress(
-        labelled=count_new_labels(session),
+        labelled=count_new_labels(session, cycle.model if cycle else ""),
         wanted=cycle.labels_wanted if cycle else None,
         cycle=cycle.number if cycle else None,
         waiting=waiting,

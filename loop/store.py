@@ -170,9 +170,15 @@ def unlabelled(session: Session, limit: int = 1000) -> Sequence[Transcript]:
     ).all()
 
 
-def count_new_labels(session: Session) -> int:
-    """How many labelled transcripts, quarantined ones apart, no cycle has frozen yet."""
+def count_new_labels(session: Session, model: str = "") -> int:
+    """How many labelled transcripts, quarantined ones apart, no cycle has frozen yet.
+
+    With a model named, no cycle of that model: another's learns from the same labels.
+    """
     frozen = select(CycleTranscript.transcript_id)
+    if model:
+        of_cycle = col(CycleTranscript.cycle_id) == Cycle.id
+        frozen = frozen.join(Cycle, of_cycle).where(Cycle.model == model)
     asked = (
         select(func.count(func.distinct(Label.transcript_id)))
         .join(Transcript, col(Label.transcript_id) == Transcript.id)

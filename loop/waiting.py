@@ -53,7 +53,7 @@ def label_wait(session: Session, cycle: CycleRef) -> LabelWait:
     waiting = store.unlabelled(session, limit=1)
     decision = store.wait_decision(session, cycle.id)
     return LabelWait(
-        labelled=store.count_new_labels(session),
+        labelled=store.count_new_labels(session, cycle.model),
         wanted=cycle.labels_wanted,
         unlabelled=count_unlabelled(session),
         oldest=waiting[0].received if waiting else None,

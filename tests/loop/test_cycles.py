@@ -165,6 +165,16 @@ def test_a_stage_that_finished_once_stays_finished_and_keeps_the_time_it_took_th
     assert list(states) == list(STAGES)
 
 
+def test_people_who_are_asked_again_are_waited_for():
+    """As after a signed card that could not be published: a new canary makes a new card."""
+    marks = [mark("sign-off", "waiting", 0), mark("sign-off", "finished", 2)]
+    asked = [*marks, mark("sign-off", "waiting", 9)]
+    (first,) = [state for state in cycles.stage_states(marks) if state.name == "sign-off"]
+    (again,) = [state for state in cycles.stage_states(asked) if state.name == "sign-off"]
+
+    assert (first.mark, again.mark) == ("finished", "waiting")
+
+
 def test_a_failed_stage_that_starts_again_is_at_work():
     states = cycles.stage_states(
         [mark("train", "started", 0), mark("train", "failed", 1), mark("train", "started", 2)]

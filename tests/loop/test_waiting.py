@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from loop import cycles, store, waiting
 from loop.cycles import CyclePlan
 from loop.errors import CycleError
-from loop.tables import Card, Dataset, Decision, Label, SignOff
+from loop.tables import Card, CycleTranscript, Dataset, Decision, Label, SignOff
 from loop.values import Severity, digest_json
 from loop.waiting import LabelWait
 from tests.factories import empty_places, transcript_row
@@ -66,6 +67,16 @@ def test_a_person_may_go_on_with_fewer(places, cycle):
 
     assert wait_of(places, cycle).over
     assert not wait_of(places, cycle).stopped
+
+
+def test_labels_that_another_models_cycle_froze_are_new_to_this_one(places, cycle):
+    other = cycles.open_cycle(places, replace(PLAN, model="blox-big"), "run", lambda run: True)
+    add_transcript(places, 1, labelled=True)
+    frozen = CycleTranscript(cycle_id=other.id, transcript_id=transcript_row(1).id)
+    store.keep(places.store, frozen)
+
+    assert wait_of(places, other).labelled == 0
+    assert wait_of(places, cycle).labelled == 1
 
 
 def test_a_person_may_stop_the_cycle(places, cycle):
