@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from intake.deps import parts_behind
+from intake.guard import Guard
 from intake.origin import Origin
 from intake.parts import Parts
 from intake.refusals import Refused, answer_to, headers_of, reason_of
@@ -25,6 +26,7 @@ def create_app(parts: Parts) -> FastAPI:
     )
     app.state.parts = parts
     app.add_middleware(Origin, proxies=list(parts.limits.proxies))
+    app.add_middleware(Guard, metrics=parts.metrics)  # the last one added is the outermost
     app.include_router(router)
     for refusal in (Refused, TranscriptError, PrivacyError, SpoolError):
         app.add_exception_handler(refusal, _refuse)

@@ -32,7 +32,7 @@ Reason = Literal[
     "not_tls",
 ]
 """Those that intake itself raises."""
-IDENTIFIER, NO_ROOM, SLOW_HEADER = "identifier", "no_room", "slow_header"
+IDENTIFIER, NO_ROOM, SLOW_HEADER, BUG = "identifier", "no_room", "slow_header", "bug"
 _INVALID = Answer(400, "body_invalid")
 ANSWERS: dict[str, Answer] = {
     "framing": _INVALID._replace(closes=True),
@@ -46,6 +46,7 @@ ANSWERS: dict[str, Answer] = {
     NO_ROOM: Answer(503, "storage_unavailable", retry_s=300),
     "media_type": Answer(415, "body_invalid"),
     **dict.fromkeys(upload.REASONS, _INVALID),
+    BUG: Answer(503, "storage_unavailable", retry_s=300),
     IDENTIFIER: Answer(400, "anonymization_check_failed"),
 }
 REASONS = (*ANSWERS, SLOW_HEADER)

@@ -10,10 +10,10 @@ from datetime import date
 from pathlib import PurePosixPath
 from typing import Literal, TypeAlias
 
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlmodel import Session, col, func, select
 
-from loop.errors import TranscriptError
+from loop.errors import LoopError, TranscriptError
 from loop.places import Places
 from loop.store import keep, writing
 from loop.tables import Label, Quarantined, Transcript
@@ -24,7 +24,7 @@ from loop.values import digest_bytes
 logger = logging.getLogger(__name__)
 
 RAW = "raw/"
-Outcome: TypeAlias = Literal["ingested", "known", "quarantined"]
+Outcome: TypeAlias = Literal["ingested", "known", "quarantined", "failed"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class IngestCounts:
     unlabelled: int
     """Transcripts that nobody has judged."""
     oldest_unlabelled: date | None
+    failed: int = 0
+    """Objects that could not be read this time; the next pass tries them again."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,12 @@ def ingest_uploads(places: Places) -> IngestCounts:
     """Take every new raw object into the store; a second pass adds nothing.
 
     Of two bodies under one upload id the one that is read first stays, the other is quarantined.
+    An object that cannot be read, or a row that cannot be written, holds up no other.
     """
     read = _read_before(places)
     outcomes: Counter[Outcome] = Counter()
     for key in places.depot.keys(RAW):
-        outcomes["known" if key in read else _take(places, _Raw(key, places.depot.get(key)))] += 1
+        outcomes["known" if key in read else _try(places, key)] += 1
     logger.info("ingested %d, known %d", outcomes["ingested"], outcomes["known"])
     return _counts(places, outcomes)
 
@@ -82,6 +85,14 @@ def _read_before(places: Places) -> set[str]:
         kept = session.exec(select(Transcript.id, Transcript.record))
         aside = session.exec(select(Quarantined.name))
         return {f"{RAW}{upload_id}/{record}.json" for upload_id, record in kept} | set(aside)
+
+
+def _try(places: Places, key: str) -> Outcome:
+    try:
+        return _take(places, _Raw(key, places.depot.get(key)))
+    except (LoopError, OSError, SQLAlchemyError) as error:
+        logger.error("%s is tried again: %s", key, type(error).__name__)  # noqa: TRY400 - no text
+        return "failed"
 
 
 def _take(places: Places, raw: _Raw) -> Outcome:
@@ -145,5 +156,10 @@ def _counts(places: Places, outcomes: Counter[Outcome]) -> IngestCounts:
         ).one()
         aside = session.exec(by_reason.where(col(Quarantined.name).startswith(RAW)))
         return IngestCounts(
-            outcomes["ingested"], outcomes["known"], dict(aside.all()), unlabelled, oldest
+            ingested=outcomes["ingested"],
+            known=outcomes["known"],
+            quarantined=dict(aside.all()),
+            unlabelled=unlabelled,
+            oldest_unlabelled=oldest,
+            failed=outcomes["failed"],
         )

@@ -52,6 +52,8 @@ def ingest_markdown(counts: IngestCounts) -> str:
     """What one pass over the uploads did, and what waits for people now."""
     oldest = f", the oldest since {counts.oldest_unlabelled}" if counts.oldest_unlabelled else ""
     rows = [("new", str(counts.ingested)), ("known before", str(counts.known))]
+    if counts.failed:
+        rows += [("could not be read, tried again next time", str(counts.failed))]
     aside = [(f"set aside: {why}", str(n)) for why, n in sorted(counts.quarantined.items())]
     return _page(
         f"**{counted(counts.unlabelled, 'session')} without a label{oldest}.**",

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -5,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlmodel import Session, select
 
+from loop.depot import FolderDepot
 from loop.errors import NotFound
 from loop.ingest import IngestCounts, ingest_uploads
 from loop.store import get_transcript, keep
@@ -52,6 +54,30 @@ def test_a_raw_object_becomes_a_transcript_with_its_day_and_its_origin(places):
     assert (row.received, row.origin, row.model_version) == (DAY, Origin.TREE, "m.1")
     assert (row.source, row.privacy) == ("upload", "1")
     assert key == f"raw/{row.id}/{row.record}.json"
+
+
+class BadSector(FolderDepot):
+    """A depot in which one object cannot be read."""
+
+    def __init__(self, root, bad):
+        super().__init__(root)
+        self.bad = bad
+
+    def get(self, key):
+        if key == self.bad:
+            raise OSError("input/output error")
+        return super().get(key)
+
+
+def test_an_object_that_cannot_be_read_holds_up_no_other_and_is_tried_again(places):
+    bad = put(places, 1)
+    put(places, 2)
+    damaged = replace(places, depot=BadSector(places.settings.depot_root, bad))
+    first = ingest_uploads(damaged)
+    second = ingest_uploads(places)
+
+    assert (first.ingested, first.failed) == (1, 1)
+    assert (second.ingested, second.known, second.failed) == (1, 1, 0)
 
 
 def test_the_stored_body_is_the_whole_session(places):
