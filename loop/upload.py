@@ -175,8 +175,12 @@ CoarseVersion = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}\.[0-9]{1,
 """Major and minor only, so that it identifies nobody."""
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Locale = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2}$")]
-UserText = Annotated[str, StringConstraints(max_length=2000)]
+MOST_TEXT = 2000
+"""Characters of a prompt or comment; the phone counts UTF-16 units, which are no fewer."""
+UserText = Annotated[str, StringConstraints(max_length=MOST_TEXT)]
 ScenarioId = Literal["disconnected", "not-earning", "cannot-join-pool", "freeform"]
+MOST_REPLY = 4000
+"""Characters of a user's answer to a question."""
 Rating = Annotated[Literal[-1, 0, 1], BeforeValidator(_whole)]
 Yes = Annotated[Literal[True], BeforeValidator(_true)]
 Payload: TypeAlias = dict[str, Any] | str | int | float | bool | None
@@ -269,8 +273,8 @@ def _check_v2_payload(payload: dict[str, Any]) -> None:
     if not UNSENDABLE.isdisjoint(payload):
         raise ValueError("payload carries a field that must stay on the device")
     reply = payload.get("reply_text", "")
-    if not isinstance(reply, str) or len(reply) > 4000:
-        raise ValueError("expected reply_text of at most 4000 characters")
+    if not isinstance(reply, str) or len(reply) > MOST_REPLY:
+        raise ValueError(f"expected reply_text of at most {MOST_REPLY} characters")
     if "call_index" in payload:
         _whole(payload["call_index"])
 

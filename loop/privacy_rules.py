@@ -1,0 +1,238 @@
+"""The table of identifiers: how each looks, and the checks that tell it from its look-alikes."""
+
+import re
+from collections.abc import Callable, Iterator
+from functools import cache, cached_property
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from loop.errors import FactsError
+from loop.plain import Span
+from loop.values import Value
+from loop.written import read_written
+
+TABLE = Path(__file__).parent / "data/privacy_rules.yaml"
+_AFTER_VERSION = re.compile(r" oid\b|-(?:alpha|beta|dev|pre|rc)")
+_NUMBER = re.compile(r"[0-9]+")
+HIGHEST_VERSION = 32
+"""A letter before four numbers under this makes them a version, as in v1.2.3.4."""
+
+Check = Literal[
+    "has_digit",
+    "ipv4",
+    "ipv4_glued",
+    "ipv6",
+    "jumbled",
+    "mac_other",
+    "mail_in_words",
+    "mixed",
+    "network_name",
+    "octets",
+    "own_host",
+    "password",
+    "personal_name",
+    "seed_words",
+]
+
+
+class Rule(Value):
+    """One kind of identifier, how it looks, and what must and must not look like it."""
+
+    id: str
+    tier: Literal["A", "B"]
+    placeholder: str
+    least: int = 1
+    needs: tuple[str, ...]
+    pattern: str
+    group: int = 0
+    check: Check | None = None
+    hits: Annotated[tuple[str, ...], Field(min_length=1)]
+    clean: Annotated[tuple[str, ...], Field(min_length=1)]
+
+    @cached_property
+    def compiled(self) -> re.Pattern[str]:
+        """The pattern with ASCII word boundaries, as the phone's JavaScript has them."""
+        return re.compile(self.pattern, re.ASCII)
+
+    def found(self, text: str) -> Iterator[Span]:
+        """Where the identifier stands in a text."""
+        return self._matches(text) if self.may_find(text.lower()) else iter(())
+
+    def may_find(self, lower: str) -> bool:
+        """Whether a text, in lower case, is worth looking through."""
+        return len(lower) >= self.least and any(needed in lower for needed in self.needs)
+
+    def _matches(self, text: str) -> Iterator[Span]:
+        for match in self.compiled.finditer(text):
+            if self.check is None or _CHECKS[self.check](match):
+                yield Span(*match.span(self.group))
+
+
+class Numbers(Value):
+    """Numbers that identify somebody by the key they stand under."""
+
+    keys: frozenset[str]
+    placeholder: str
+    ranges: tuple[tuple[float, float], ...]
+    beside: frozenset[str] = frozenset()
+    """One of these keys must stand in the same object; empty: none need."""
+
+    def tell(self, key: str, number: float, siblings: frozenset[str]) -> bool:
+        """Whether this number under this key does."""
+        near = not self.beside or not self.beside.isdisjoint(siblings)
+        return near and key in self.keys and any(a <= number <= b for a, b in self.ranges)
+
+
+class Rules(Value):
+    """The whole table."""
+
+    rules: tuple[Rule, ...]
+    numbers: tuple[Numbers, ...]
+    keys: frozenset[str]
+    known_ipv4: frozenset[str]
+    version_words: frozenset[str]
+    not_names: frozenset[str]
+    not_passwords: frozenset[str]
+    shared_users: frozenset[str]
+    own_hosts: tuple[str, ...]
+
+    @cached_property
+    def hints(self) -> re.Pattern[str]:
+        """Finds something in every text, in lower case, that any rule or decoder may hit."""
+        needs = {needed for rule in self.rules for needed in rule.needs}
+        return re.compile("|".join([*map(re.escape, sorted(needs)), "[0-9a-z+/_-]{16}"]))
+
+    def tier(self, tier: Literal["A", "B"]) -> Iterator[Rule]:
+        """The rules of one tier, in the order of the table."""
+        return (rule for rule in self.rules if rule.tier == tier)
+
+
+@cache
+def rules() -> Rules:
+    """Today's rules."""
+    return read_written(TABLE, Rules, FactsError)
+
+
+# --- checks --------------------------------------------------------------------------------------
+
+
+def _are_octets(match: re.Match[str]) -> bool:
+    return all(int(number) <= 255 for number in _NUMBER.findall(match.group())[:4])
+
+
+def _is_ipv4(match: re.Match[str]) -> bool:
+    quad = match.group()
+    padded = any(len(octet) > 1 and octet[0] == "0" for octet in quad.split("."))
+    if padded or quad in rules().known_ipv4 or not _are_octets(match):
+        return False  # the phone does not take padded octets for an address; tier B does
+    return not (_is_version(match) or _identifies_nobody(quad))
+
+
+def _is_ipv4_glued(match: re.Match[str]) -> bool:
+    """An address, unless it is a version, nobody's, or a prerelease."""
+    if not _is_ipv4(match) or _AFTER_VERSION.match(match.string, match.end()):
+        return False
+    return max(map(int, match.group().split("."))) >= HIGHEST_VERSION
+
+
+def _identifies_nobody(quad: str) -> bool:
+    address = IPv4Address(".".join(str(int(octet)) for octet in quad.split(".")))
+    return address.is_loopback or address.is_unspecified
+
+
+def _is_version(match: re.Match[str]) -> bool:
+    before = match.string[max(0, match.start() - 16) : match.start()].lower().split()
+    follows = before and before[-1] in rules().version_words
+    return bool(follows or _AFTER_VERSION.match(match.string, match.end()))
+
+
+def _is_ipv6(match: re.Match[str]) -> bool:
+    try:
+        address = IPv6Address(match.group())
+    except ValueError:
+        return False
+    return not (address.is_reserved or address.is_loopback)
+
+
+def _is_mac(match: re.Match[str]) -> bool:
+    """Digits alone are a number, letters alone a word; six pairs are neither."""
+    if "_" in match.group():
+        return True
+    digits = sum(one.isdigit() for one in match.group())
+    return 0 < digits < sum(one.isalnum() for one in match.group())
+
+
+def _is_jumbled(match: re.Match[str]) -> bool:
+    """Letters of both cases and digits, as random characters have and words have not."""
+    text = match.group(match.lastindex or 0)
+    return all(any(map(kind, text)) for kind in (str.isdigit, str.isupper, str.islower))
+
+
+def _is_mixed(match: re.Match[str]) -> bool:
+    """No word: a digit among letters, or capitals elsewhere than in front."""
+    text = match.group(1)
+    digits = sum(map(str.isdigit, text))
+    return 0 < digits < len(text) or not (
+        digits or text.islower() or text.isupper() or text.istitle()
+    )
+
+
+def _are_seed_words(match: re.Match[str]) -> bool:
+    """Twelve words in a row of the list that wallets choose theirs from."""
+    known = [word in seed_list() for word in re.findall("[a-z]+", match.group())]
+    return any(all(known[at : at + 12]) for at in range(len(known) - 11))
+
+
+@cache
+def seed_list() -> frozenset[str]:
+    """The 2048 English words of BIP-39."""
+    from mnemonic import Mnemonic
+
+    return frozenset(Mnemonic("english").wordlist)
+
+
+def _is_mail_in_words(match: re.Match[str]) -> bool:
+    """Somebody spelt out the dot, too, or at least put the at in brackets."""
+    return bool(re.search(r" dot |[(\[](?:dot|at)[)\]]", match.group()))
+
+
+def _is_network_name(match: re.Match[str]) -> bool:
+    return match.group(1).lower() not in rules().not_names
+
+
+def _is_password(match: re.Match[str]) -> bool:
+    said = next(group for group in match.groups() if group is not None)
+    return said.lower() not in rules().not_passwords
+
+
+def _is_personal_name(match: re.Match[str]) -> bool:
+    return match.group(1) not in rules().shared_users
+
+
+def _is_foreign_host(match: re.Match[str]) -> bool:
+    return not match.group(1).lower().endswith(rules().own_hosts)
+
+
+def _has_digit(match: re.Match[str]) -> bool:
+    return any(map(str.isdigit, match.group(1)))
+
+
+_CHECKS: dict[Check, Callable[[re.Match[str]], bool]] = {
+    "has_digit": _has_digit,
+    "ipv4": _is_ipv4,
+    "ipv4_glued": _is_ipv4_glued,
+    "ipv6": _is_ipv6,
+    "jumbled": _is_jumbled,
+    "mac_other": _is_mac,
+    "mail_in_words": _is_mail_in_words,
+    "mixed": _is_mixed,
+    "network_name": _is_network_name,
+    "octets": _are_octets,
+    "own_host": _is_foreign_host,
+    "password": _is_password,
+    "personal_name": _is_personal_name,
+    "seed_words": _are_seed_words,
+}
