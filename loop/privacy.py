@@ -29,6 +29,7 @@ VERSION = "2"
 """Stored with every record; to be raised with every change of the rules."""
 SHORT = 64
 """Characters; a longer text is no part of an identifier that was split over neighbours."""
+MOST_PASSES, REMOVED = 8, "<REMOVED>"
 _PLACEHOLDER = re.compile(r"<[A-Z]+>")
 
 
@@ -59,11 +60,14 @@ def redact_text(text: str, counts: Counter[str], *, tier_a: bool = False) -> str
 
     What tier A names is replaced in any case where the phone could not see it: written in another
     way, escaped or encoded. A replacement may uncover what stood too close to it, so this goes on
-    until nothing more is found.
+    until nothing more is found; a text that takes too many passes is not worth its risk.
     """
-    while (cleaned := _pass(text, counts, tier_a)) != text:
+    for _ in range(MOST_PASSES):
+        if (cleaned := _pass(text, counts, tier_a)) == text:
+            return text
         text = cleaned
-    return text
+    counts["endless"] += 1
+    return REMOVED
 
 
 def _pass(text: str, counts: Counter[str], tier_a: bool) -> str:

@@ -197,6 +197,15 @@ def test_replacing_twice_changes_nothing(text):
     assert redact_text(once, Counter()) == once
 
 
+def test_a_text_that_never_comes_to_an_end_is_removed_as_a_whole(monkeypatch):
+    monkeypatch.setattr(privacy, "MOST_PASSES", 1)  # one is enough to look, none to be sure
+    counts: Counter[str] = Counter()
+
+    assert redact_text(f"{MAIL} now", counts) == "<REMOVED>"
+    assert redact_text("nothing to find", counts) == "nothing to find"
+    assert counts == {"mail": 1, "endless": 1}
+
+
 def test_placeholders_never_make_a_text_too_long_to_be_kept():
     home = "~o/ "
     long = (home * 500, home * 1000, home * (64 * 1024 // len(home)))
