@@ -54,6 +54,10 @@ import-labelled: $(INSTALLED)  ## Import labelled records: make import-labelled 
 	@test -n '$(FROM)' || { echo 'which folder? make import-labelled FROM=dir'; exit 2; }
 	@$(BIN)/bloxloop import-labelled '$(FROM)'
 
+.PHONY: rescan
+rescan: $(INSTALLED)  ## Look through kept sessions with today's privacy rules
+	@$(BIN)/bloxloop rescan
+
 .PHONY: clean
 clean:  ## Delete the state, the virtual environment and caches, after asking
 	@echo 'This deletes $(LOOP_HOME) (store, depot, releases, builds) and $(VENV).'

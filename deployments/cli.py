@@ -14,7 +14,7 @@ from rich.table import Table
 from sqlalchemy.engine import make_url
 
 from deployments import running, status
-from loop import cycles, importing, publishing, signing, store
+from loop import cycles, importing, publishing, rescanning, signing, store
 from loop.card import card_markdown
 from loop.cycles import Ending
 from loop.errors import CycleError, LoopError, StoreError
@@ -114,6 +114,23 @@ def import_labelled(folder: Path) -> None:
     for name, count in sorted(report.codes.items()):
         table.add_row(f"repaired or flagged: {name}", str(count))
     Console().print(table)
+
+
+@app.command()
+def rescan() -> None:
+    """Look through kept transcripts with today's privacy rules; quarantine those that fail."""
+    found = rescanning.rescan(_places())
+    typer.echo(f"{found.looked} transcripts, {found.quarantined} are in quarantine now")
+    rules = Table("rule", "transcripts")
+    for rule, count in found.rules.most_common():
+        rules.add_row(rule, str(count))
+    made = Table("learnt from them", "of them", "models", "in manifests")
+    for one in found.derived:
+        numbers = ", ".join(map(str, one.releases))
+        made.add_row(one.cycle, str(one.transcripts), ", ".join(one.versions), numbers)
+    for table in (rules, made):
+        if table.row_count:
+            Console().print(table)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from typing import Any
 
 from loop import encoded
 from loop.errors import PrivacyError, TranscriptError
@@ -40,19 +41,33 @@ def redact(upload: Upload) -> tuple[Upload, Counter[str]]:
         PrivacyError: Something stands there that the phone promised to strip.
     """
     sent = upload.as_json()
-    texts: dict[str, Json] = {
-        key: sent[key] for key in ("user_prompt", "user_comment") if key in sent
-    }
-    texts["payloads"] = [event.get("payload") for event in sent["events"]]
-    if broken := _promised(texts) | _named(upload):
+    texts, payloads = _said(sent), _payloads(sent)
+    if broken := _promised(list(texts.values()) + payloads) | _named(upload):
         raise PrivacyError(tuple(sorted(broken)))
     counts: Counter[str] = Counter()
-    payloads = [_fit_reply(_redacted(payload, counts)) for payload in texts.pop("payloads")]
     for event, payload in zip(sent["events"], payloads, strict=True):
         if "payload" in event:
-            event["payload"] = payload
-    kept = {key: redact_text(str(text), counts)[:MOST_TEXT] for key, text in texts.items()}
+            event["payload"] = _fit_reply(_redacted(payload, counts))
+    kept = {key: redact_text(text, counts)[:MOST_TEXT] for key, text in texts.items()}
     return read_upload({**sent, **kept}), counts
+
+
+def found_in(session: Mapping[str, Any]) -> list[str]:
+    """The rules that hit in a kept session, as JSON; none where today's would have kept it so."""
+    texts, payloads = list(_said(session).values()), _payloads(session)
+    counts: Counter[str] = Counter()
+    for value in texts + payloads:
+        _redacted(value, counts)
+    return sorted(_promised(texts + payloads) | set(counts))
+
+
+def _said(session: Mapping[str, Any]) -> dict[str, str]:
+    """What the user wrote."""
+    return {key: session[key] for key in ("user_prompt", "user_comment") if session.get(key)}
+
+
+def _payloads(session: Mapping[str, Any]) -> list[Json]:
+    return [event.get("payload") for event in session["events"]]
 
 
 def redact_text(text: str, counts: Counter[str], *, tier_a: bool = False) -> str:

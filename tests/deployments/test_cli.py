@@ -1,5 +1,7 @@
 """The `bloxloop` command against a real store and repository; Prefect is not running."""
 
+import re
+
 import pytest
 from sqlmodel import select
 from typer.testing import CliRunner
@@ -12,7 +14,7 @@ from loop.repository import init_repository, read_fleet
 from loop.settings import get_settings
 from loop.tables import Card, CycleEnd, OpenCycle, SignOff
 from tests.candidates import released_places
-from tests.factories import open_cycle
+from tests.factories import open_cycle, transcript_row
 from tests.whole_cycles import released_cycle
 
 
@@ -53,6 +55,7 @@ def nowhere(tmp_path, monkeypatch):
 
 
 COMMANDS = [
+    ["rescan"],
     ["status"],
     ["card", "0123456789ab"],
     ["approve", "0123456789ab"],
@@ -88,6 +91,16 @@ def test_a_home_may_begin_with_imported_labels(nowhere, tmp_path):
 
     assert done.exit_code == 0
     assert (nowhere / "store.db").is_file()
+
+
+def test_a_rescan_says_how_many_failed_and_by_which_rules(home):
+    row = transcript_row(prompt="write to ola@example.org")
+    store.keep(get_places().store, row)
+    done = bloxloop("rescan")
+
+    assert done.exit_code == 0
+    assert "1 transcripts, 1 are in quarantine now" in done.output
+    assert re.search(r"mail +│? *1", done.output)
 
 
 def test_a_card_that_nobody_made_cannot_be_approved(home):
