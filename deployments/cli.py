@@ -18,6 +18,7 @@ from loop import cycles, importing, publishing, rescanning, signing, store
 from loop.card import card_markdown
 from loop.cycles import Ending
 from loop.errors import CycleError, LoopError, StoreError
+from loop.figures import counted
 from loop.places import Places, get_places
 from loop.settings import get_settings
 from loop.tables import CycleOutcome
@@ -120,7 +121,7 @@ def import_labelled(folder: Path) -> None:
 def rescan() -> None:
     """Look through kept transcripts with today's privacy rules; quarantine those that fail."""
     found = rescanning.rescan(_places())
-    typer.echo(f"{found.looked} transcripts, {found.quarantined} are in quarantine now")
+    typer.echo(f"{counted(found.looked, 'transcript')}: {found.quarantined} quarantined now")
     rules = Table("rule", "transcripts")
     for rule, count in found.rules.most_common():
         rules.add_row(rule, str(count))

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NoReturn, Self, TypeAlias
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Field,
     StrictInt,
     StringConstraints,
@@ -283,7 +284,12 @@ _VERSIONS: dict[int, type[Upload]] = {1: UploadV1, 2: UploadV2}
 
 
 class Record(Value):
-    """What intake keeps of one upload: the redacted form, and what was done to it."""
+    """What intake keeps of one upload: the redacted form, and what was done to it.
+
+    Open to fields of later versions, so that an older one can ship what a newer one kept.
+    """
+
+    model_config = ConfigDict(extra="ignore")
 
     received: date
     """The UTC day; the time of day is not kept."""

@@ -99,7 +99,7 @@ def test_a_rescan_says_how_many_failed_and_by_which_rules(home):
     done = bloxloop("rescan")
 
     assert done.exit_code == 0
-    assert "1 transcripts, 1 are in quarantine now" in done.output
+    assert "1 transcript: 1 quarantined now" in done.output
     assert re.search(r"mail +│? *1", done.output)
 
 

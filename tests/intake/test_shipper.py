@@ -45,6 +45,16 @@ def test_a_record_lies_under_its_upload_id_and_the_digest_of_its_bytes(tmp_path,
     assert list(spool.waiting()) == []
 
 
+def test_what_a_newer_version_kept_is_shipped_as_it_is(tmp_path, depot):
+    spool = spool_with(tmp_path, 1)
+    (waiting,) = spool.waiting()
+    newer = waiting.path.read_bytes().replace(b'{"received"', b'{"seal":"of 2027","received"')
+    waiting.path.write_bytes(newer)
+
+    assert ship(spool, depot) == (1, 0)
+    assert [depot.get(key) for key in depot.keys("raw/")] == [newer]
+
+
 def test_shipping_what_the_depot_has_already_only_empties_the_spool(tmp_path, depot):
     ship(spool_with(tmp_path, 1), depot)
 
