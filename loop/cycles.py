@@ -21,21 +21,21 @@ from loop.tables import Cycle, CycleEnd, CycleOutcome, OpenCycle, StageMark
 from loop.values import CycleRef, Digest, Outcome, short
 
 STAGES: dict[str, float] = {
-    "ingest": 5,
-    "label": 30,
-    "freeze": 2,
-    "base": 170,
-    "factory": 5,
-    "train": 500,
-    "gate-adapter": 15,
-    "merge": 5,
-    "gate-merged": 10,
-    "convert": 3,
-    "gate-artifact": 3,
-    "measure": 6,
-    "canary": 3,
-    "sign-off": 10,
-    "publish": 2,
+    "ingest": 2,
+    "label": 25,
+    "freeze": 1,
+    "base": 160,
+    "factory": 3,
+    "train": 430,
+    "gate-adapter": 10,
+    "merge": 4,
+    "gate-merged": 7,
+    "convert": 2,
+    "gate-artifact": 2,
+    "measure": 5,
+    "canary": 2,
+    "sign-off": 9,
+    "publish": 1,
 }
 """The stages of a cycle in their order, and the seconds each takes on two cores the first time."""
 MOST_DETAIL = 500

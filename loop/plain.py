@@ -6,6 +6,7 @@ Every character remembers where it came from, so that what is found here can be 
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -63,6 +64,7 @@ def _units(text: str) -> Iterator[tuple[str, Span]]:
     return ((match.group(), Span(*match.span())) for match in _UNIT.finditer(text))
 
 
+@lru_cache(4096)
 def _shown(unit: str) -> str:
     """What one written character is read as; nothing for an invisible one."""
     folded = unicodedata.normalize("NFKC", _decoded(unit)).translate(_DOTS)
