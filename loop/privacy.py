@@ -6,9 +6,10 @@ are written, as a reader sees them (`plain`), and what their base64 and hex runs
 
 import json
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 from loop import encoded
@@ -48,7 +49,7 @@ def redact(upload: Upload) -> tuple[Upload, Counter[str]]:
     for event, payload in zip(sent["events"], payloads, strict=True):
         if "payload" in event:
             event["payload"] = _fit_reply(_redacted(payload, counts))
-    kept = {key: redact_text(text, counts)[:MOST_TEXT] for key, text in texts.items()}
+    kept = {key: _redacted_text(text, counts)[:MOST_TEXT] for key, text in texts.items()}
     return read_upload({**sent, **kept}), counts
 
 
@@ -58,7 +59,7 @@ def found_in(session: Mapping[str, Any]) -> list[str]:
     counts: Counter[str] = Counter()
     for value in texts + payloads:
         _redacted(value, counts)
-    return sorted(_promised(texts + payloads) | set(counts))
+    return sorted(counts)
 
 
 def _said(session: Mapping[str, Any]) -> dict[str, str]:
@@ -70,28 +71,27 @@ def _payloads(session: Mapping[str, Any]) -> list[Json]:
     return [event.get("payload") for event in session["events"]]
 
 
-def redact_text(text: str, counts: Counter[str], *, tier_a: bool = False) -> str:
-    """A text with every identifier of tier B replaced, and of tier A where asked.
+def redact_text(text: str, counts: Counter[str]) -> str:
+    """A text with every identifier replaced, those of both tiers.
 
-    What tier A names is replaced in any case where the phone could not see it: written in another
-    way, escaped or encoded. A replacement may uncover what stood too close to it, so this goes on
-    until nothing more is found; a text that takes too many passes is not worth its risk.
+    A replacement may uncover what stood too close to it, so this goes on until nothing more is
+    found; a text that takes too many passes is not worth its risk.
     """
     for _ in range(MOST_PASSES):
-        if (cleaned := _pass(text, counts, tier_a)) == text:
+        if (cleaned := _pass(text, counts)) == text:
             return text
         text = cleaned
     counts["endless"] += 1
     return REMOVED
 
 
-def _pass(text: str, counts: Counter[str], tier_a: bool) -> str:
+def _pass(text: str, counts: Counter[str]) -> str:
     """All rules on the text as written, as read, and as decoded."""
     lower = text.lower()
     if is_plain(text) and not rules().hints.search(lower):
         return text
     for rule in rules().rules:
-        if (tier_a or rule.tier == "B") and rule.may_find(lower):
+        if rule.may_find(lower):
             text = _cut(text, ((span, rule) for span in rule.found(text)), counts)
             lower = text.lower()
     if not is_plain(text):
@@ -107,14 +107,22 @@ def _all(text: str) -> Iterator[tuple[Span, Rule]]:
     return ((span, rule) for rule in likely for span in rule.found(text))
 
 
+def _apart(found: Iterable[tuple[Span, Rule]]) -> Iterator[tuple[Span, Rule]]:
+    """Findings in their order; of two that overlap, the first."""
+    done = 0
+    for span, rule in sorted(found, key=lambda one: one[0]):
+        if span.start >= done:
+            yield span, rule
+            done = span.end
+
+
 def _cut(text: str, found: Iterable[tuple[Span, Rule]], counts: Counter[str]) -> str:
-    """The text with a placeholder for each finding; of two that overlap, for the first."""
+    """The text with a placeholder for each finding."""
     parts, done = [], 0
-    for (start, end), rule in sorted(found, key=lambda one: one[0]):
-        if start >= done:
-            parts += [text[done:start], rule.placeholder]
-            done = end
-            counts[rule.id] += 1
+    for (start, end), rule in _apart(found):
+        parts += [text[done:start], rule.placeholder]
+        done = end
+        counts[rule.id] += 1
     return "".join([*parts, text[done:]])
 
 
@@ -144,32 +152,39 @@ def _promised(value: Json, key: str = "") -> set[str]:
 
 
 def _promised_text(text: str, key: str) -> set[str]:
-    lower = text.lower()
+    lower, end = text.lower(), _last_seen(text)
     likely = (rule for rule in rules().tier("A") if rule.may_find(lower))
-    hits = {rule.id for rule in likely if any(rule.found(text))}
+    hits = {rule.id for rule in likely if any(span.end <= end for span in rule.found(text))}
     if key in rules().keys and text and not _PLACEHOLDER.fullmatch(text):
         hits.add("key_" + key)
     return hits
 
 
+def _last_seen(text: str) -> int:
+    """Where the phone's own look may have ended: behind its cut stood more than we know."""
+    cut = len(text) * 2 >= MOST_TEXT and len(text.encode("utf-16-le")) // 2 >= MOST_TEXT
+    return len(text) - 1 if cut else len(text)
+
+
 def _named(upload: Upload) -> set[str]:
-    """Rules that hit in a model's name, which cannot hold a placeholder.
-
-    A dotted quad there is a version, and a date a day of its making.
-    """
+    """Rules that hit in a model's name, which cannot hold a placeholder."""
     name = upload.model_version if isinstance(upload, UploadV2) else None
-    return {rule.id for _, rule in _all(name or "") if rule.id not in IN_MODEL_NAMES}
+    return {rule.id for _, rule in _all(name or "")} & IN_NO_NAME
 
 
-IN_MODEL_NAMES = frozenset({"ipv4", "ipv4_glued", "date", "epoch", "mac_other", "hex_key"})
-"""Versions, days and digests, which name a model and nobody else."""
+IN_NO_NAME = frozenset(
+    {"peer_id", "peer_id_part", "legacy_cid", "glued_cid", "content_id", "wallet"}
+    | {"access_token", "jwt", "uuid", "mac", "base58_key"}
+)
+"""Rules that no model is called by; versions, days and digests are what names are made of."""
+
 
 # --- what the phone never strips -----------------------------------------------------------------
 
 
 def _redacted(value: Json, counts: Counter[str]) -> Json:
     if isinstance(value, str):
-        return _fit(redact_text(_redacted_json(value, counts), counts))
+        return _redacted_text(value, counts)
     if isinstance(value, list):
         return _redacted_list(value, counts)
     if isinstance(value, dict):
@@ -177,8 +192,14 @@ def _redacted(value: Json, counts: Counter[str]) -> Json:
     return value
 
 
+def _redacted_text(text: str, counts: Counter[str]) -> str:
+    """A text, and what it holds where it is itself JSON; never longer than what may be stored."""
+    data = redact_text(_redacted_json(text, counts), counts).encode()
+    return data[:MAX_STRING_BYTES].decode(errors="ignore")
+
+
 def _redacted_json(text: str, counts: Counter[str]) -> str:
-    """A text that is itself JSON, as some tools print it: its keys tell as much as outside."""
+    """A text that is JSON as a whole, as some tools print it: its keys tell as much as outside."""
     if not text.lstrip().startswith(("{", "[")):
         return text
     try:
@@ -186,15 +207,9 @@ def _redacted_json(text: str, counts: Counter[str]) -> str:
     except TranscriptError:
         return text
     redacted = _redacted(inner, counts)
-    return text if redacted == inner else json.dumps(redacted, ensure_ascii=False)
-
-
-def _fit(text: str) -> str:
-    """A text that is no longer than a stored one may be: placeholders can make it so."""
-    data = text.encode()
-    return (
-        text if len(data) <= MAX_STRING_BYTES else data[:MAX_STRING_BYTES].decode(errors="ignore")
-    )
+    if redacted == inner:
+        return text
+    return json.dumps(redacted, ensure_ascii=False, separators=(",", ":"))
 
 
 def _fit_reply(payload: Json) -> Json:
@@ -204,11 +219,16 @@ def _fit_reply(payload: Json) -> Json:
 
 
 def _redacted_list(value: Sequence[Json], counts: Counter[str]) -> list[Json]:
-    """Each alone, after what only shows where neighbours are read as one text."""
+    """What only shows where neighbours are read as one text, then each alone, then once more."""
+    alone = [_redacted(inner, counts) for inner in _joined(value, counts)]
+    return _joined(alone, counts)
+
+
+def _joined(value: Sequence[Json], counts: Counter[str]) -> list[Json]:
     kept = list(value)
     for start, end in _neighbours(kept):
         kept[start:end] = _cut_across(kept[start:end], counts)
-    return [_redacted(inner, counts) for inner in kept]
+    return kept
 
 
 def _neighbours(value: Sequence[Json]) -> Iterator[Span]:
@@ -221,44 +241,50 @@ def _neighbours(value: Sequence[Json]) -> Iterator[Span]:
             start = at + 1
 
 
-def _cut_across(texts: Sequence[str], counts: Counter[str]) -> Sequence[str]:
+def _cut_across(texts: Sequence[str], counts: Counter[str]) -> list[str]:
     """Neighbouring texts without the identifiers that begin in one and end in another."""
-    for _ in texts:
-        pieces, whole = _pieces(texts), "".join(texts)
-        crossing = (one for one in _all(whole) if _crosses(one[0], pieces))
-        if (found := next(crossing, None)) is None:
-            break
-        span, rule = found
-        texts = [_left_of(whole, piece, span, rule.placeholder) for piece in pieces]
+    whole, edges = "".join(texts), list(accumulate(map(len, texts)))[:-1]
+    crossing = (one for one in _all(whole) if _was_split(whole, edges, *one))
+    parts, done = [], 0
+    for span, rule in _apart(crossing):
+        inside = bisect_left(edges, span.end) - bisect_right(edges, span.start)
+        parts += [
+            _between(whole, edges, done, span.start + 1)[:-1],
+            rule.placeholder,
+            EDGE * inside,
+        ]
+        done = span.end
         counts[rule.id] += 1
-    return texts
+    return "".join([*parts, _between(whole, edges, done, len(whole) + 1)]).split(EDGE)
 
 
-def _pieces(texts: Sequence[str]) -> list[Span]:
-    """Where each text stands in all of them joined."""
-    ends = list(accumulate(map(len, texts)))
-    return [Span(end - len(text), end) for text, end in zip(texts, ends, strict=True)]
+EDGE = "\0"
+"""Where one text ends and the next begins; no stored text holds it."""
+MARKS = frozenset(".:-@_/=")
 
 
-def _crosses(span: Span, pieces: Sequence[Span]) -> bool:
-    return any(span.start < piece.end < span.end for piece in pieces)
+def _was_split(whole: str, edges: Sequence[int], span: Span, rule: Rule) -> bool:
+    """Whether a finding crosses an edge, at a mark where the rule asks for one."""
+    crossed = edges[bisect_right(edges, span.start) : bisect_left(edges, span.end)]
+    at_marks = (not MARKS.isdisjoint(whole[edge - 1 : edge + 1]) for edge in crossed)
+    return bool(crossed) and (rule.joins or all(at_marks))
 
 
-def _left_of(whole: str, piece: Span, cut: Span, placeholder: str) -> str:
-    """One piece without its part of a cut; the placeholder stands where the cut begins."""
-    before = whole[piece.start : max(piece.start, min(piece.end, cut.start))]
-    after = whole[min(piece.end, max(piece.start, cut.end)) : piece.end]
-    begins_here = piece.start <= cut.start < piece.end
-    return before + (placeholder if begins_here else "") + after
+def _between(whole: str, edges: Sequence[int], start: int, end: int) -> str:
+    """A part of the joined texts, with the edges in it; one at `end` belongs to what follows."""
+    inside = edges[bisect_left(edges, start) : bisect_left(edges, end)]
+    return EDGE.join(whole[a:b] for a, b in pairwise([start, *inside, end]))
 
 
 def _redacted_object(value: dict[str, Json], counts: Counter[str]) -> dict[str, Json]:
     kept: dict[str, Json] = {}
+    numbers: Counter[str] = Counter()
+    siblings = frozenset(value)
     for key, inner in value.items():
-        shown = _placeholder_for(key, inner, frozenset(value))
+        shown = _placeholder_for(key, inner, siblings)
         if shown is not None:
             counts["number" if isinstance(inner, int | float) else "network_key"] += 1
-        name = _free(redact_text(key, counts, tier_a=True), kept)
+        name = _free(_redacted_text(key, counts), kept, numbers)
         kept[name] = _redacted(inner, counts) if shown is None else shown
     return kept
 
@@ -274,10 +300,10 @@ def _placeholder_for(key: str, value: Json, siblings: frozenset[str]) -> str | N
     return None
 
 
-def _free(key: str, taken: Mapping[str, Json]) -> str:
-    """Two keys may become the same placeholder; the later one gets a number."""
-    number, free = 1, key
+def _free(key: str, taken: Mapping[str, Json], numbers: Counter[str]) -> str:
+    """Two keys may become the same placeholder; the later ones get a number."""
+    free = key
     while free in taken:
-        number += 1
-        free = f"{key}{number}"
+        numbers[key] += 1
+        free = f"{key}{numbers[key] + 1}"
     return free

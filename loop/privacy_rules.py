@@ -16,24 +16,29 @@ from loop.written import read_written
 
 TABLE = Path(__file__).parent / "data/privacy_rules.yaml"
 _AFTER_VERSION = re.compile(r" oid\b|-(?:alpha|beta|dev|pre|rc)")
+_CAMEL = re.compile(r"(?<=[a-z])(?=size\b)")
 _NUMBER = re.compile(r"[0-9]+")
-HIGHEST_VERSION = 32
+HIGHEST_VERSION = 100
 """A letter before four numbers under this makes them a version, as in v1.2.3.4."""
 
 Check = Literal[
     "has_digit",
     "ipv4",
     "ipv4_glued",
+    "ipv4_masked",
     "ipv6",
     "jumbled",
     "mac_other",
+    "mail",
     "mail_in_words",
     "mixed",
     "network_name",
+    "no_measure",
     "octets",
     "own_host",
     "password",
     "personal_name",
+    "phone",
     "seed_words",
 ]
 
@@ -45,6 +50,7 @@ class Rule(Value):
     tier: Literal["A", "B"]
     placeholder: str
     least: int = 1
+    joins: bool = False
     needs: tuple[str, ...]
     pattern: str
     group: int = 0
@@ -94,6 +100,9 @@ class Rules(Value):
     keys: frozenset[str]
     known_ipv4: frozenset[str]
     version_words: frozenset[str]
+    measured: frozenset[str]
+    units: frozenset[str]
+    built: frozenset[str]
     not_names: frozenset[str]
     not_passwords: frozenset[str]
     shared_users: frozenset[str]
@@ -138,15 +147,31 @@ def _is_ipv4_glued(match: re.Match[str]) -> bool:
     return max(map(int, match.group().split("."))) >= HIGHEST_VERSION
 
 
+def _is_ipv4_masked(match: re.Match[str]) -> bool:
+    return _are_octets(match) and not _is_version(match)
+
+
 def _identifies_nobody(quad: str) -> bool:
     address = IPv4Address(".".join(str(int(octet)) for octet in quad.split(".")))
     return address.is_loopback or address.is_unspecified
 
 
 def _is_version(match: re.Match[str]) -> bool:
-    before = match.string[max(0, match.start() - 16) : match.start()].lower().split()
-    follows = before and before[-1] in rules().version_words
-    return bool(follows or _AFTER_VERSION.match(match.string, match.end()))
+    follows = not rules().version_words.isdisjoint(_words_before(match)[-1:])
+    return follows or bool(_AFTER_VERSION.match(match.string, match.end()))
+
+
+def _words_before(match: re.Match[str]) -> list[str]:
+    """The last words in front of a match, in lower case and without punctuation."""
+    before = match.string[max(0, match.start() - 24) : match.start()].lower()
+    return [word.strip(":=,;([\"'") for word in _CAMEL.sub(" ", before).split()]
+
+
+def _is_no_measure(match: re.Match[str]) -> bool:
+    """A number that nothing around it calls a size, a place in memory or a count."""
+    after = match.string[match.end() : match.end() + 12].lower().split()
+    measured = not rules().measured.isdisjoint(_words_before(match)[-2:])
+    return not measured and rules().units.isdisjoint(after[:1])
 
 
 def _is_ipv6(match: re.Match[str]) -> bool:
@@ -161,6 +186,8 @@ def _is_mac(match: re.Match[str]) -> bool:
     """Digits alone are a number, letters alone a word; six pairs are neither."""
     if "_" in match.group():
         return True
+    if not rules().built.isdisjoint(_words_before(match)[-1:]):
+        return False
     digits = sum(one.isdigit() for one in match.group())
     return 0 < digits < sum(one.isalnum() for one in match.group())
 
@@ -194,6 +221,19 @@ def seed_list() -> frozenset[str]:
     return frozenset(Mnemonic("english").wordlist)
 
 
+def _is_mail(match: re.Match[str]) -> bool:
+    """No unit of systemd and no account of git."""
+    name, _, domain = match.group().partition("@")
+    units = ("service", "socket", "timer", "target", "mount", "slice", "scope", "path")
+    return name != "git" and domain.rpartition(".")[2] not in units
+
+
+def _is_phone(match: re.Match[str]) -> bool:
+    """One dot and no other mark make a decimal number."""
+    marks = [one for one in match.group()[1:] if not one.isdigit()]
+    return marks != ["."]
+
+
 def _is_mail_in_words(match: re.Match[str]) -> bool:
     """Somebody spelt out the dot, too, or at least put the at in brackets."""
     return bool(re.search(r" dot |[(\[](?:dot|at)[)\]]", match.group()))
@@ -224,15 +264,19 @@ _CHECKS: dict[Check, Callable[[re.Match[str]], bool]] = {
     "has_digit": _has_digit,
     "ipv4": _is_ipv4,
     "ipv4_glued": _is_ipv4_glued,
+    "ipv4_masked": _is_ipv4_masked,
     "ipv6": _is_ipv6,
     "jumbled": _is_jumbled,
     "mac_other": _is_mac,
+    "mail": _is_mail,
     "mail_in_words": _is_mail_in_words,
     "mixed": _is_mixed,
     "network_name": _is_network_name,
+    "no_measure": _is_no_measure,
     "octets": _are_octets,
     "own_host": _is_foreign_host,
     "password": _is_password,
     "personal_name": _is_personal_name,
+    "phone": _is_phone,
     "seed_words": _are_seed_words,
 }

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from loop import privacy
 from loop.errors import PrivacyError
-from loop.privacy import redact, redact_text
+from loop.privacy import found_in, redact, redact_text
 from loop.privacy_rules import TABLE, rules
 from loop.sessions import generate
 from loop.upload import parse_upload
 from loop.values import digest_file
 from tests.factories import event, upload
+from tests.phone import anonymise
 from tests.strategies import uploads
 
 CANONICAL = (Path(__file__).parents[1] / "golden/canonical_upload.json").read_bytes()
@@ -218,6 +219,73 @@ def test_placeholders_never_make_a_text_too_long_to_be_kept():
     assert counts["other_home"] > 1000
 
 
+HITS_AND_MORE = [text for row in ROWS.values() for text in (*row.hits, *row.clean)]
+SAID = pieces([*HITS_AND_MORE, "it's ", '"', "\u00a0", '{"lat": 59.91390, "lon": 10.75220}'])
+
+
+@given(uploads, SAID, st.lists(SAID, max_size=4))
+def test_what_a_sound_phone_sends_is_kept_so_that_a_rescan_finds_nothing(sent, text, texts):
+    sent["events"][0]["payload"] = {"a": texts, "b": text, text: {"currentSSID": texts}}
+    found, _ = scan(anonymise({**sent, "user_comment": text[:2000]}))
+
+    assert found_in(found) == []
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\u3000", "\u2009"])
+def test_what_javascript_takes_for_a_space_is_no_network_name(space):
+    found, _ = scan(anonymise(upload(user_comment=f"ssid:{space}Attic7 is weak")))
+
+    assert "Attic7" not in found["user_comment"]
+
+
+def test_what_only_the_phones_cut_made_an_address_is_replaced_and_not_refused():
+    found, _ = scan(anonymise(upload(user_comment="a" * 1991 + " 1.2.3.4567")))
+
+    assert found["user_comment"].endswith("a <IP>")
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["0.5", "0.1", "0.2"],
+        ["3000", "443", "443"],
+        ["17", "72", "60", "07", "67"],
+        ["", "dial", "", "203", "0", "113", ""],
+    ],
+)
+def test_neighbours_that_only_look_like_something_when_joined_stay(texts):
+    found, counts = scan(upload(events=[event("tool_result", {"load": texts})]))
+
+    assert (found["events"][0]["payload"]["load"], counts) == (texts, {})
+
+
+def test_what_was_split_over_many_neighbours_is_cut_out_of_each():
+    texts = ["", "dial ", "203.0", ".", "113", ".9 refused", "", "then 198.51.", "100.7", ""]
+    found, counts = scan(upload(events=[event("tool_result", {"log": texts})]))
+
+    kept = ["", "dial ", "<IP>", "", "", " refused", "", "then <IP>", "", ""]
+    assert (found["events"][0]["payload"]["log"], counts) == (kept, {"ipv4": 2})
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"l": ["192.0", ".2.17 "] * 9000},
+        {f"ssid=n{number:05}": 1 for number in range(9000)},
+        {"ssid=a," * 9000: 1},
+        {"stdout": json.dumps({"m": "a@b.co", "l": [12] * 15000, "last": "END"})},
+    ],
+    ids=["split texts", "equal keys", "a long key", "JSON in a text"],
+)
+def test_a_payload_of_full_size_comes_to_its_end_and_stays_one_that_can_be_kept(payload):
+    """What is not linear would need minutes here."""
+    found, counts = scan(upload(events=[event("tool_result", payload)]))
+
+    assert parse_upload(json.dumps(found).encode()).as_json() == found
+    assert counts
+    assert ("END" in json.dumps(payload)) == ("END" in json.dumps(found))
+
+
 @given(uploads, pieces([text for row in ROWS.values() for text in (*row.hits, *row.clean)]))
 def test_a_valid_upload_is_refused_or_stays_valid(sent, text):
     sent["events"][0]["payload"] = {text: [text]}
@@ -248,7 +316,7 @@ def test_a_hostile_text_of_full_size_is_scanned_to_its_end(unit):
     """A rule that is not linear would need hours here, not the second that all need together."""
     text = (unit * (FULL // len(unit) + 1))[: FULL - len(MAIL) - 1]
 
-    redacted = redact_text(f"{text} {MAIL}", Counter(), tier_a=True)
+    redacted = redact_text(f"{text} {MAIL}", Counter())
 
     assert redacted.endswith("<MAIL>")
 
@@ -257,6 +325,6 @@ def test_a_hostile_text_of_full_size_is_scanned_to_its_end(unit):
 def test_a_hostile_mixture_of_full_size_is_scanned_to_its_end(unit):
     text = (unit * (FULL // len(unit) + 1))[: FULL // 8]
 
-    redacted = redact_text(f"{text} {MAIL}", Counter(), tier_a=True)
+    redacted = redact_text(f"{text} {MAIL}", Counter())
 
     assert redacted.endswith("<MAIL>")
