@@ -48,7 +48,7 @@ def test_the_log_of_nginx_holds_no_address_header_query_or_body():
     assert set(re.findall(r"\$\w+", form)) == {
         "$time_iso8601",
         "$request_method",
-        "$uri",
+        "$intake_route",
         "$status",
         "$request_length",
         "$request_time",
