@@ -9,11 +9,14 @@ import httpx
 from sqlmodel import Session, select
 
 from loop import cycles, store, waiting
+from loop.figures import counted
+from loop.ingest import not_ingested
 from loop.places import Places
 from loop.tables import OpenCycle
 from loop.values import CycleRef, short
 
 HOUR, DAY = 3600, 86400
+LATE = "switch the schedule `hourly` of `ingest` on, or look why its runs fail"
 RETRY_OR_CANCEL = "`bloxloop retry`, or end the cycle with `bloxloop cancel`"
 
 
@@ -56,7 +59,8 @@ def read_status(places: Places, now: datetime, there: Set[str]) -> list[Waiting]
     A stage that has started does nothing where nothing runs, so that is then said.
     """
     with store.writing(places.store) as session:
-        lines = [_uploads(places, now, there), _labels(session, places, now, there)]
+        lines = [_uploads(places, now, there), *_not_ingested(places, now)]
+        lines += [_labels(session, places, now, there)]
         for lock in session.exec(select(OpenCycle)):
             cycle = cycles.ref_of(store.get_cycle(session, lock.cycle_id))
             lines += _stages(session, cycle, now, there)
@@ -67,11 +71,20 @@ def read_status(places: Places, now: datetime, there: Set[str]) -> list[Waiting]
 def _uploads(places: Places, now: datetime, there: Set[str]) -> Waiting:
     times = [_written(path) for path in places.settings.spool.glob("*.json")]
     oldest = min((t for t in times if t), default=None)
-    what = f"{len(times)} uploads in the spool"
+    what = f"{counted(len(times), 'upload')} in the spool"
     if oldest is None:
         return Waiting("upload", what, None, "nothing")
     step = "nothing; intake ships them" if "intake" in there else "`make run`: intake ships them"
     return Waiting("upload", what, (now - oldest).total_seconds(), step)
+
+
+def _not_ingested(places: Places, now: datetime) -> Iterator[Waiting]:
+    found = not_ingested(places)
+    if found.count:
+        days = (now.date() - found.oldest).days if found.oldest else 0
+        step = "nothing; a cycle reads them first" if days < 1 else LATE
+        what = f"{counted(found.count, 'upload')} in the depot, not read yet"
+        yield Waiting("ingest", what, days * DAY, step)
 
 
 def _written(path: Path) -> datetime | None:

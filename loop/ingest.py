@@ -24,6 +24,8 @@ from loop.values import digest_bytes
 logger = logging.getLogger(__name__)
 
 RAW = "raw/"
+REPEAT = "repeat"
+"""Why an object is set aside that holds nothing new; nobody needs to look at it."""
 Outcome: TypeAlias = Literal["ingested", "known", "quarantined", "failed"]
 
 
@@ -64,6 +66,30 @@ class _Raw:
         if record.upload.get("upload_id") != path.parent.name:
             raise TranscriptError("id_mismatch")
         return record
+
+
+@dataclass(frozen=True)
+class NotIngested:
+    """What lies in the depot and no pass has looked at."""
+
+    count: int
+    oldest: date | None
+    """The UTC day on which the oldest of them was received; None where none can be read."""
+
+
+def not_ingested(places: Places) -> NotIngested:
+    """The uploads that intake shipped and ingest has not read; a growing age is an alarm."""
+    read = _read_before(places)
+    keys = [key for key in places.depot.keys(RAW) if key not in read]
+    days = [day for key in keys if (day := _received(places, key))]
+    return NotIngested(len(keys), min(days, default=None))
+
+
+def _received(places: Places, key: str) -> date | None:
+    try:
+        return Record.from_bytes(places.depot.get(key)).received
+    except (LoopError, OSError):  # ingest will say what is wrong with it
+        return None
 
 
 def ingest_uploads(places: Places) -> IngestCounts:
@@ -120,6 +146,8 @@ def _keep(places: Places, raw: _Raw, record: Record, upload: Upload) -> Outcome:
             return "ingested"
     if there.digest != row.digest:
         raise TranscriptError("second_body")
+    if there.record != row.record:  # sent again on another day: remembered, so not read again
+        keep(places.store, _aside(raw, TranscriptError(REPEAT)))
     return "known"
 
 
@@ -140,7 +168,8 @@ def _row(raw: _Raw, record: Record, upload: Upload) -> Transcript:
 
 
 def _aside(raw: _Raw, error: TranscriptError) -> Quarantined:
-    logger.warning("%s is quarantined: %s", raw.key, error.reason)
+    level = logging.INFO if error.reason == REPEAT else logging.WARNING
+    logger.log(level, "%s is set aside: %s", raw.key, error.reason)
     return Quarantined(
         name=raw.key, record=digest_bytes(raw.data), reason=error.reason, detail=error.detail
     )
@@ -154,7 +183,8 @@ def _counts(places: Places, outcomes: Counter[Outcome]) -> IngestCounts:
         unlabelled, oldest = session.exec(
             select(func.count(), func.min(Transcript.received)).where(waits, usable)
         ).one()
-        aside = session.exec(by_reason.where(col(Quarantined.name).startswith(RAW)))
+        uploads = col(Quarantined.name).startswith(RAW), Quarantined.reason != REPEAT
+        aside = session.exec(by_reason.where(*uploads))
         return IngestCounts(
             ingested=outcomes["ingested"],
             known=outcomes["known"],

@@ -6,10 +6,12 @@ import pytest
 from deployments.status import age, answering, read_status
 from labeller.app import create_app
 from loop import cycles, store
+from loop.ingest import ingest_uploads
 from loop.tables import Card
-from loop.values import digest_json, utc_now
+from loop.upload import Record
+from loop.values import digest_bytes, digest_json, utc_now
 from tests.candidates import serving
-from tests.factories import empty_places, open_cycle, transcript_row
+from tests.factories import empty_places, open_cycle, transcript_row, upload
 
 
 @pytest.fixture
@@ -69,9 +71,38 @@ def test_uploads_in_the_spool_are_the_first_line(places):
     (places.settings.spool / "one.json").write_text("{}")
 
     line = lines(places, later=timedelta(hours=2))["upload"]
-    assert (line.what, age(line.seconds)) == ("1 uploads in the spool", "2 h")
+    assert (line.what, age(line.seconds)) == ("1 upload in the spool", "2 h")
     assert line.next_step == "nothing; intake ships them"
     assert "make run" in lines(places, there=NOTHING)["upload"].next_step
+
+
+def shipped(places, number, day):
+    record = Record(received=day, privacy="2", redacted={}, upload=upload(number))
+    data = record.to_bytes()
+    places.depot.put(f"raw/{upload(number)['upload_id']}/{digest_bytes(data)}.json", data)
+
+
+def test_uploads_that_nobody_read_into_the_store_are_named_with_the_oldest(places):
+    today = utc_now().date()
+    shipped(places, 1, today)
+    fresh = lines(places)["ingest"]
+    shipped(places, 2, today - timedelta(days=3))
+    late = lines(places)["ingest"]
+    ingest_uploads(places)
+
+    assert (fresh.what, fresh.next_step) == (
+        "1 upload in the depot, not read yet",
+        "nothing; a cycle reads them first",
+    )
+    assert (late.what, age(late.seconds)) == ("2 uploads in the depot, not read yet", "3 days")
+    assert "hourly" in late.next_step
+    assert "ingest" not in lines(places)
+
+
+def test_an_upload_that_cannot_be_read_is_counted_all_the_same(places):
+    places.depot.put("raw/x/y.json", b"no record")
+
+    assert lines(places)["ingest"].what == "1 upload in the depot, not read yet"
 
 
 def test_a_failed_stage_says_why_and_what_to_do(places):

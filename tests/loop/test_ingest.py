@@ -8,7 +8,7 @@ from sqlmodel import Session, select
 
 from loop.depot import FolderDepot
 from loop.errors import NotFound
-from loop.ingest import IngestCounts, ingest_uploads
+from loop.ingest import IngestCounts, NotIngested, ingest_uploads, not_ingested
 from loop.store import get_transcript, keep
 from loop.tables import Decision, Label, LabelIn, Quarantined, Transcript
 from loop.transcript import Transcript as Content
@@ -120,6 +120,7 @@ def test_the_same_upload_on_another_day_is_known_and_stays_as_it_was(places):
 
     assert (counts.ingested, counts.known, counts.quarantined) == (0, 2, {})
     assert rows(places, Transcript)[0].received == DAY
+    assert not_ingested(places) == NotIngested(0, None)  # and the repeat is read only once
 
 
 def test_another_body_under_a_known_id_is_quarantined_and_the_first_stays(places):
