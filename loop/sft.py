@@ -159,9 +159,9 @@ def _weighted_trainer() -> Any:
 
 
 def _padded(rows: list[dict[str, Any]], pad: int) -> dict[str, Any]:
-    """One batch, padded at the end and without a mask, which makes attention three times as fast.
+    """One batch, padded at the end and without a mask, which a causal model does not need.
 
-    A causal model's tokens see only what stands before them, so never the padding.
+    Its tokens see only what stands before them, so never the padding.
     """
     import torch
 
