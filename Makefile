@@ -78,7 +78,7 @@ $(INSTALLED): pyproject.toml constraints.txt | python
 	@echo 'making the virtual environment (a few minutes, once)'
 	@'$(PYTHON)' -m venv $(VENV)
 	@$(BIN)/pip install --quiet $(PIP_ARGS) -c constraints.txt torch==2.13.0 -e '.[train,gguf,dev]'
-	@PREFECT_HOME='$(LOOP_HOME)/prefect' $(BIN)/python -c 'import prefect.server.api.server'  # fails where Prefect and FastAPI do not fit
+	@PREFECT_HOME='$(CURDIR)/$(VENV)/prefect' $(BIN)/python -c 'import prefect.server.api.server'  # fails where Prefect and FastAPI do not fit
 	@touch $@
 
 .PHONY: llama
