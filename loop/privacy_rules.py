@@ -63,15 +63,12 @@ class Rule(Value):
         """The pattern with ASCII word boundaries, as the phone's JavaScript has them."""
         return re.compile(self.pattern, re.ASCII)
 
-    def found(self, text: str) -> Iterator[Span]:
-        """Where the identifier stands in a text."""
-        return self._matches(text) if self.may_find(text.lower()) else iter(())
-
     def may_find(self, lower: str) -> bool:
         """Whether a text, in lower case, is worth looking through."""
         return len(lower) >= self.least and any(needed in lower for needed in self.needs)
 
-    def _matches(self, text: str) -> Iterator[Span]:
+    def found(self, text: str) -> Iterator[Span]:
+        """Where the identifier stands in a text that `may_find` lets through."""
         for match in self.compiled.finditer(text):
             if self.check is None or _CHECKS[self.check](match):
                 yield Span(*match.span(self.group))

@@ -37,6 +37,11 @@ def refused_by(**change):
     return refusal.value.rules
 
 
+def hits(rule, text):
+    """As the engine asks: only where a first look says that it is worth it."""
+    return rule.may_find(text.lower()) and any(rule.found(text))
+
+
 def pieces(texts):
     """Texts glued together from parts, as a hostile phone or a careless user would."""
     return st.lists(st.sampled_from(texts) | st.text(max_size=6), max_size=6).map("".join)
@@ -47,12 +52,12 @@ def pieces(texts):
 
 @pytest.mark.parametrize(("rule", "text"), HITS)
 def test_a_rule_hits_what_it_is_for(rule, text):
-    assert any(ROWS[rule].found(text))
+    assert hits(ROWS[rule], text)
 
 
 @pytest.mark.parametrize(("row", "text"), CLEAN)
 def test_no_rule_hits_a_look_alike(row, text):
-    assert [rule.id for rule in rules().rules if any(rule.found(text))] == []
+    assert [rule.id for rule in rules().rules if hits(rule, text)] == []
 
 
 @pytest.mark.parametrize("placeholder", PLACEHOLDERS)
@@ -60,7 +65,7 @@ def test_no_rule_hits_a_look_alike(row, text):
 def test_no_rule_hits_a_placeholder_or_what_the_phone_leaves_around_it(placeholder, around):
     text = around.replace("{}", placeholder)
 
-    assert [rule.id for rule in rules().rules if any(rule.found(text))] == []
+    assert [rule.id for rule in rules().rules if hits(rule, text)] == []
 
 
 @pytest.mark.parametrize("rule", ROWS.values(), ids=ROWS)
@@ -159,7 +164,7 @@ def test_what_was_never_promised_is_replaced_and_counted(rule):
     found, counts = scan(upload(user_comment=rule.hits[0]))
 
     assert rule.placeholder in found["user_comment"]
-    assert not any(rule.found(found["user_comment"]))
+    assert not hits(rule, found["user_comment"])
     assert counts == {rule.id: 1}
 
 
