@@ -73,10 +73,12 @@ def _look(places: Places, ids: Sequence[str], rules: Counter[str]) -> int:
     with writing(places.store) as session:
         for row in session.exec(select(Transcript).where(col(Transcript.id).in_(ids))):
             found = privacy.found_in(row.body)
-            row.privacy = privacy.VERSION
-            row.quarantined = f"{REASON}: {', '.join(found)}" if found else None
             rules.update(found)
             failed += bool(found)
+            if found:
+                row.quarantined = f"{REASON}: {', '.join(found)}"
+            else:
+                row.privacy = privacy.VERSION
     return failed
 
 

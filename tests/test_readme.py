@@ -1,10 +1,11 @@
 """README's file map says of every file what its own first line says."""
 
 import ast
-import os
 import re
 import subprocess
 from pathlib import Path
+
+from tests.golden import golden_block
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -15,16 +16,12 @@ KINDS = (".py", ".yaml", ".html", ".css", ".js", ".svg", ".conf", "Caddyfile")
 COMMENT = re.compile(r"^(?:#(?!!)|//|/\*|\{#|<!--) *(.*?)(?: *(?:\*/|#\}|-->))?$", re.MULTILINE)
 UNLISTED = re.compile(r"(^|/)(__init__|test_\w+|0\d{3}_\w+)\.py$|^tests/(data|golden)/")
 """Packages stand above their files, tests beside what they test, migrations in their order."""
-BLOCK = re.compile(r"(<!-- files: .*? -->\n)(.*?)(<!-- /files -->)", re.DOTALL)
 
 
 def test_the_file_map_has_one_true_line_for_every_file():
-    text = README.read_text()
-    wanted = BLOCK.sub(lambda found: found[1] + file_map() + found[3], text)
-    if os.environ.get("GOLDEN") == "renew":
-        README.write_text(wanted)
+    kept, wanted = golden_block(README, "files", file_map())
 
-    assert README.read_text() == wanted
+    assert kept == wanted
 
 
 def test_every_command_that_the_readme_names_exists():

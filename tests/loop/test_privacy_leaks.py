@@ -1,7 +1,5 @@
 """How much of the corpus of leaks the rules stop; docs/privacy.md shows the figures to people."""
 
-import os
-import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -13,11 +11,11 @@ from loop.privacy import redact
 from loop.sessions import generate
 from loop.upload import read_upload
 from tests.factories import event, upload
+from tests.golden import golden_block
 from tests.leaks import half, leaks, look_alikes, structural, surviving
 from tests.phone import anonymise
 
 PAGE = Path(__file__).parents[2] / "docs/privacy.md"
-BLOCK = re.compile(r"(<!-- figures: .*? -->\n)(.*?)(<!-- /figures -->)", re.DOTALL)
 SEEDS = range(3)
 CORPUS = [leak for seed in SEEDS for leak in (*leaks(seed), *structural(seed))]
 PROMISED = {"IPv4", "IPv6", "MAC", "libp2p / IPFS", "paths", "SSID", "time", "named key"}
@@ -93,12 +91,9 @@ def test_a_look_alike_stays_as_it_is_and_so_does_what_the_phone_makes_of_it(look
 
 
 def test_the_figures_on_the_page_are_measured():
-    text = PAGE.read_text()
-    wanted = BLOCK.sub(lambda found: found[1] + figures() + found[3], text)
-    if os.environ.get("GOLDEN") == "renew":
-        PAGE.write_text(wanted)
+    kept, wanted = golden_block(PAGE, "figures", figures())
 
-    assert PAGE.read_text() == wanted
+    assert kept == wanted
 
 
 def figures():

@@ -45,6 +45,7 @@ def test_what_still_carries_something_is_quarantined_with_its_rules_and_never_le
     kept = rows(places)
     assert (found.quarantined, found.rules) == (3, {"mail": 3, "ipv4_apart": 3})
     assert {kept[one].quarantined for one in planted} == {"identifier: ipv4_apart, mail"}
+    assert {kept[one].privacy for one in planted} == {"1"}  # today's engine passed none of them
     with Session(places.store) as session:
         assert current_labels(session).keys().isdisjoint(planted)
 
