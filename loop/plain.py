@@ -10,11 +10,11 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
-_UNIT = re.compile(
-    r"%[0-7][0-9A-Fa-f]|(?:%[89A-Fa-f][0-9A-Fa-f]){1,4}|\\u[0-9A-Fa-f]{4}|\\[nrt/\"\\]|.",
-    re.DOTALL,
+_ESCAPE = re.compile(
+    r"%[0-7][0-9A-Fa-f]|(?:%[89A-Fa-f][0-9A-Fa-f]){1,4}|\\u[0-9A-Fa-f]{4}|\\[nrt/\"\\]"
 )
-"""One character as it may be written: percent-encoded, escaped as in JSON, or itself."""
+"""Characters that are percent-encoded, or one escaped as in JSON."""
+_UNIT = re.compile(_ESCAPE.pattern + "|.", re.DOTALL)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 _DOTS = str.maketrans(dict.fromkeys("\u3002\u00b7\u2219\u06d4\u2022", "."))
 """What people type instead of a full stop, where NFKC does not know it for one."""
@@ -47,6 +47,15 @@ def is_plain(text: str) -> bool:
     return text.isascii() and "%" not in text and "\\" not in text
 
 
+def reading(text: str) -> str:
+    r"""The text of `plain`, many times faster where nobody asks what stands behind it.
+
+    >>> reading("192%2E0\u30022.\uff11\\u0037")
+    '192.0.2.17'
+    """
+    return _ESCAPE.sub(lambda match: _shown(match.group()), text).translate(_SHOWN)
+
+
 def plain(text: str) -> Plain:
     r"""A text as it is read, after one round of decoding.
 
@@ -71,11 +80,22 @@ def _shown(unit: str) -> str:
     return "".join(_digit(one) for one in folded if unicodedata.category(one) != "Cf")
 
 
+class _Shown(dict[int, str]):
+    """What each character is read as, for `str.translate`."""
+
+    def __missing__(self, point: int) -> str:
+        return _shown(chr(point))
+
+
+_SHOWN = _Shown({point: chr(point) for point in range(128)})
+
+
 def _decoded(unit: str) -> str:
     if unit[0] == "%" and len(unit) > 1:
         return unquote(unit, errors="replace")
     if unit.startswith("\\u") and len(unit) > 2:
-        return chr(int(unit[2:], 16))
+        escaped = chr(int(unit[2:], 16))
+        return "\ufffd" if "\ud800" <= escaped <= "\udfff" else escaped
     if unit[0] == "\\" and len(unit) > 1:
         return _ESCAPES.get(unit[1], unit[1])
     return unit

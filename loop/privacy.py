@@ -14,7 +14,7 @@ from typing import Any
 
 from loop import encoded
 from loop.errors import PrivacyError, TranscriptError
-from loop.plain import Span, is_plain, plain
+from loop.plain import Span, is_plain, plain, reading
 from loop.privacy_rules import Rule, rules
 from loop.upload import (
     MAX_STRING_BYTES,
@@ -27,7 +27,7 @@ from loop.upload import (
 )
 from loop.values import Json
 
-VERSION = "2"
+VERSION = "3"
 """Stored with every record; to be raised with every change of the rules."""
 SHORT = 64
 """Characters; a longer text is no part of an identifier that was split over neighbours."""
@@ -42,33 +42,31 @@ def redact(upload: Upload) -> tuple[Upload, Counter[str]]:
         PrivacyError: Something stands there that the phone promised to strip.
     """
     sent = upload.as_json()
-    texts, payloads = _said(sent), _payloads(sent)
-    if broken := _promised(list(texts.values()) + payloads) | _named(upload):
+    texts, events = _suspects(sent)
+    shown = [event["payload"] for event in events]
+    if broken := _promised([*texts.values(), *shown]) | _named(upload):
         raise PrivacyError(tuple(sorted(broken)))
     counts: Counter[str] = Counter()
-    for event, payload in zip(sent["events"], payloads, strict=True):
-        if "payload" in event:
-            event["payload"] = _fit_reply(_redacted(payload, counts))
+    for event in events:
+        event["payload"] = _fit_reply(_redacted(event["payload"], counts))
     kept = {key: _redacted_text(text, counts)[:MOST_TEXT] for key, text in texts.items()}
-    return read_upload({**sent, **kept}), counts
+    return read_upload({**sent, **kept}) if counts else upload, counts
 
 
 def found_in(session: Mapping[str, Any]) -> list[str]:
     """The rules that hit in a kept session, as JSON; none where today's would have kept it so."""
-    texts, payloads = list(_said(session).values()), _payloads(session)
+    texts, events = _suspects(session)
     counts: Counter[str] = Counter()
-    for value in texts + payloads:
+    for value in [*texts.values(), *(event["payload"] for event in events)]:
         _redacted(value, counts)
     return sorted(counts)
 
 
-def _said(session: Mapping[str, Any]) -> dict[str, str]:
-    """What the user wrote."""
-    return {key: session[key] for key in ("user_prompt", "user_comment") if session.get(key)}
-
-
-def _payloads(session: Mapping[str, Any]) -> list[Json]:
-    return [event.get("payload") for event in session["events"]]
+def _suspects(session: Mapping[str, Any]) -> tuple[dict[str, str], list[dict[str, Json]]]:
+    """The user's texts and the events that need a closer look than `_is_clean` is."""
+    said = {key: session.get(key) for key in ("user_prompt", "user_comment")}
+    texts = {key: text for key, text in said.items() if text and not _is_clean(text)}
+    return texts, [event for event in session["events"] if not _is_clean(event.get("payload"))]
 
 
 def redact_text(text: str, counts: Counter[str]) -> str:
@@ -87,14 +85,9 @@ def redact_text(text: str, counts: Counter[str]) -> str:
 
 def _pass(text: str, counts: Counter[str]) -> str:
     """All rules on the text as written, as read, and as decoded."""
-    lower = text.lower()
-    if is_plain(text) and not rules().hints.search(lower):
-        return text
-    for rule in rules().rules:
-        if rule.may_find(lower):
-            text = _cut(text, ((span, rule) for span in rule.found(text)), counts)
-            lower = text.lower()
-    if not is_plain(text):
+    for rule in rules().likely(text):
+        text = _cut(text, ((span, rule) for span in rule.found(text)), counts)
+    if not is_plain(text) and rules().likely(reading(text)):
         read = plain(text)
         text = _cut(text, ((read.source(span), rule) for span, rule in _all(read.text)), counts)
     return _cut_encoded(text, counts)
@@ -102,9 +95,7 @@ def _pass(text: str, counts: Counter[str]) -> str:
 
 def _all(text: str) -> Iterator[tuple[Span, Rule]]:
     """Everything that any rule finds."""
-    lower = text.lower()
-    likely = (rule for rule in rules().rules if rule.may_find(lower))
-    return ((span, rule) for rule in likely for span in rule.found(text))
+    return ((span, rule) for rule in rules().likely(text) for span in rule.found(text))
 
 
 def _apart(found: Iterable[tuple[Span, Rule]]) -> Iterator[tuple[Span, Rule]]:
@@ -137,6 +128,41 @@ def _cut_encoded(text: str, counts: Counter[str]) -> str:
     return "".join([*parts, text[done:]])
 
 
+# --- a first look --------------------------------------------------------------------------------
+
+
+def _is_clean(value: Json) -> bool:
+    """Whether no rule can find anything in a value, known in one pass; else nobody knows yet."""
+    texts: list[str] = []
+    if not _gather(value, texts):
+        return False
+    whole = EDGE.join(texts)
+    looked = (whole, *(meant for _, meant in encoded.runs(whole)))
+    return not any(map(rules().likely, looked))
+
+
+def _gather(value: Json, texts: list[str]) -> bool:
+    """Add all texts of a value in each way they are read; False where a key tells without them."""
+    if isinstance(value, str):
+        texts.append(value)
+        if not is_plain(value):
+            texts.append(reading(value))
+        return not value.lstrip().startswith(("{", "["))
+    if isinstance(value, dict):
+        inside = (inner for item in value.items() for inner in item)
+        return not _tells(value) and all(_gather(inner, texts) for inner in inside)
+    if isinstance(value, list):
+        texts += ["".join(value[start:end]) for start, end in _neighbours(value)]
+        return all(_gather(inner, texts) for inner in value)
+    return True
+
+
+def _tells(value: dict[str, Json]) -> bool:
+    telling, siblings = rules().telling, frozenset(value)
+    near = () if telling.isdisjoint(siblings) else telling & siblings
+    return any(_placeholder_for(key, value[key], siblings) is not None for key in near)
+
+
 # --- what the phone promised ---------------------------------------------------------------------
 
 
@@ -152,8 +178,7 @@ def _promised(value: Json, key: str = "") -> set[str]:
 
 
 def _promised_text(text: str, key: str) -> set[str]:
-    lower, end = text.lower(), _last_seen(text)
-    likely = (rule for rule in rules().tier("A") if rule.may_find(lower))
+    end, likely = _last_seen(text), [rule for rule in rules().likely(text) if rule.tier == "A"]
     hits = {rule.id for rule in likely if any(span.end <= end for span in rule.found(text))}
     if key in rules().keys and text and not _PLACEHOLDER.fullmatch(text):
         hits.add("key_" + key)

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from loop.errors import FactsError
 from loop.plain import Span
+from loop.sieve import Sieve
 from loop.values import Value
 from loop.written import read_written
 
@@ -49,9 +50,7 @@ class Rule(Value):
     id: str
     tier: Literal["A", "B"]
     placeholder: str
-    least: int = 1
     joins: bool = False
-    needs: tuple[str, ...]
     pattern: str
     group: int = 0
     check: Check | None = None
@@ -63,12 +62,8 @@ class Rule(Value):
         """The pattern with ASCII word boundaries, as the phone's JavaScript has them."""
         return re.compile(self.pattern, re.ASCII)
 
-    def may_find(self, lower: str) -> bool:
-        """Whether a text, in lower case, is worth looking through."""
-        return len(lower) >= self.least and any(needed in lower for needed in self.needs)
-
     def found(self, text: str) -> Iterator[Span]:
-        """Where the identifier stands in a text that `may_find` lets through."""
+        """Where the identifier stands in a text."""
         for match in self.compiled.finditer(text):
             if self.check is None or _CHECKS[self.check](match):
                 yield Span(*match.span(self.group))
@@ -106,14 +101,18 @@ class Rules(Value):
     own_hosts: tuple[str, ...]
 
     @cached_property
-    def hints(self) -> re.Pattern[str]:
-        """Finds something in every text, in lower case, that any rule or decoder may hit."""
-        needs = {needed for rule in self.rules for needed in rule.needs}
-        return re.compile("|".join([*map(re.escape, sorted(needs)), "[0-9a-z+/_-]{16}"]))
+    def sieve(self) -> Sieve:
+        """Every pattern at once."""
+        return Sieve([rule.pattern for rule in self.rules])
 
-    def tier(self, tier: Literal["A", "B"]) -> Iterator[Rule]:
-        """The rules of one tier, in the order of the table."""
-        return (rule for rule in self.rules if rule.tier == tier)
+    def likely(self, text: str) -> list[Rule]:
+        """The rules that may find something in a text, in the order of the table."""
+        return [self.rules[number] for number in self.sieve.named(text)]
+
+    @cached_property
+    def telling(self) -> frozenset[str]:
+        """The keys that may make a value telling whatever it looks like."""
+        return self.keys.union(*(one.keys for one in self.numbers))
 
 
 @cache

@@ -4,7 +4,7 @@ from urllib.parse import quote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loop.plain import Span, is_plain, plain
+from loop.plain import Span, is_plain, plain, reading
 
 FULL_WIDTH = {ord("0") + n: 0xFF10 + n for n in range(10)}
 PLAIN = st.text(st.characters(codec="ascii", exclude_characters="%\\"))
@@ -40,3 +40,17 @@ def test_the_same_text_is_read_however_it_was_disguised(text):
 
 def test_only_one_round_is_decoded():
     assert plain("%2541").text == "%41"
+
+
+ESCAPED = st.sampled_from(
+    ["%C3%A9", "%CC%81", "%ff", "\\ud83d", "\\u0031", "\\n", "%", "\\", "\uff11"]
+)
+
+
+@given(st.lists(ESCAPED | st.text(max_size=5), max_size=8).map("".join))
+def test_the_quick_reading_is_the_same_text(text):
+    assert reading(text) == plain(text).text
+
+
+def test_half_of_an_escaped_pair_is_no_character():
+    assert plain("\\ud83d!").text == "\ufffd!"
