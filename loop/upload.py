@@ -48,6 +48,8 @@ UNSENDABLE = frozenset({"approval_token", "session_id", "question_id"})
 # --- bytes to values -----------------------------------------------------------------------------
 
 _UNSTORABLE = re.compile("[\ud800-\udfff\x00]")
+_ESCAPED_UNSTORABLE = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
+"""UTF-8 holds no lone surrogate and JSON no bare NUL: only escapes make what cannot be stored."""
 
 
 def parse_upload(data: bytes) -> "Upload":
@@ -105,14 +107,16 @@ def parse_json(data: bytes, depth: int = MAX_DEPTH, nodes: int = MAX_NODES) -> J
         raise TranscriptError("not_json") from None
     except RecursionError:
         raise TranscriptError("too_deep") from None
-    return _mend(value, iter(range(nodes)), depth)
+    _measure(value, iter(range(nodes)), depth)
+    needs_mending = len(data) > MAX_STRING_BYTES or _ESCAPED_UNSTORABLE.search(data)
+    return _mend(value) if needs_mending else value
 
 
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    mended = {_mend_text(key): value for key, value in pairs}
-    if len(mended) != len(pairs):
+    read = dict(pairs)
+    if len(read) != len(pairs):
         raise TranscriptError("duplicate_key")
-    return mended
+    return read
 
 
 def _refuse_number(_literal: str) -> NoReturn:
@@ -128,17 +132,25 @@ def _bounded(literal: str) -> int:
     return int(literal) if len(literal) <= MAX_INTEGER_DIGITS else _refuse_number(literal)
 
 
-def _mend(value: Json, room: Iterator[int], depth: int) -> Json:
+def _measure(value: Json, room: Iterator[int], depth: int) -> None:
+    """Count values and levels, before anything walks through them again."""
     if next(room, None) is None:
         raise TranscriptError("too_many_nodes")
+    if not isinstance(value, dict | list):
+        return
+    if depth == 0:
+        raise TranscriptError("too_deep")
+    for inner in value.values() if isinstance(value, dict) else value:
+        _measure(inner, room, depth - 1)
+
+
+def _mend(value: Json) -> Json:
     if isinstance(value, str):
         return _mend_text(value)
-    if isinstance(value, dict | list) and depth == 0:
-        raise TranscriptError("too_deep")
     if isinstance(value, dict):
-        return {key: _mend(inner, room, depth - 1) for key, inner in value.items()}
+        return _unique([(_mend_text(key), _mend(inner)) for key, inner in value.items()])
     if isinstance(value, list):
-        return [_mend(inner, room, depth - 1) for inner in value]
+        return [_mend(inner) for inner in value]
     return value
 
 
