@@ -9,6 +9,7 @@ KEEP ?= 1
 PEOPLE ?= simulated
 RECIPE ?= tiny-cpu
 LABELS ?= 1600
+BENCH ?=
 export LOOP_HOME ?= $(CURDIR)/.loop
 export LOOP_LLAMA_CPP ?= $(LOOP_HOME)/llama.cpp
 export HF_HUB_OFFLINE := 1
@@ -22,7 +23,7 @@ help:  ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 	@echo
 	@echo 'Variables: KEEP=0 (exit with the result of the cycle), PEOPLE=real (a person labels and signs),'
-	@echo '  RECIPE=tiny-cpu, LABELS=1600, LOOP_HOME=.loop (all state), PIP_ARGS=… (package sources), PYTHON=…'
+	@echo '  RECIPE=tiny-cpu, LABELS=1600, BENCH="scan intake cycle", LOOP_HOME=.loop (all state), PIP_ARGS=… (package sources), PYTHON=…'
 
 .PHONY: run
 run: ASKED := --ports
@@ -41,8 +42,8 @@ check: $(INSTALLED)  ## Format, lint, types, import contracts
 	$(BIN)/lint-imports
 
 .PHONY: bench
-bench: preflight $(INSTALLED) llama  ## Measure what orchestration costs; writes docs/benchmarks.md
-	$(BIN)/python -m deployments.bench
+bench: preflight $(INSTALLED) llama  ## Measure privacy rules, intake and a cycle; writes docs/benchmarks.md
+	$(BIN)/python -m deployments.bench $(BENCH)
 
 .PHONY: golden
 golden: $(INSTALLED)  ## Renew the golden files; read what changed as a diff
