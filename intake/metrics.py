@@ -8,8 +8,9 @@ from prometheus_client.registry import Collector
 
 from intake.door import Door
 from intake.refusals import REASONS, SLOW_HEADER
+from intake.seldom import Seldom
 from intake.seen import OUTCOMES, Outcome
-from intake.shipper import Shipper
+from intake.shipper import FAILURES, Shipper
 from intake.spool import ASIDE_REASONS, Spool
 
 ANONYMIZERS = frozenset({"0.1.0"})
@@ -69,11 +70,15 @@ class _Look(Collector):
 
     def __init__(self, door: Door, spool: Spool, shipper: Shipper) -> None:
         self._door, self._spool, self._shipper = door, spool, shipper
+        self._backlog = Seldom(spool.backlog)
 
     def _waiting(self) -> Iterator[Metric]:
-        """What the spool holds; no figures at all while its folder cannot be read."""
+        """What the spool holds; no figures at all while its folder cannot be read.
+
+        A look at 100 000 files takes long, so its figures then are some seconds old.
+        """
         try:
-            backlog = self._spool.backlog()
+            backlog = self._backlog.ask()
         except OSError:
             return
         yield GaugeMetricFamily("intake_spool_uploads", "Waiting uploads.", backlog.length)
@@ -92,9 +97,12 @@ class _Look(Collector):
             aside.add_metric([reason], self._spool.set_aside_by[reason])
         yield aside
         yield CounterMetricFamily("intake_shipped", "Moved to the depot.", self._shipper.shipped)
-        yield CounterMetricFamily(
-            "intake_ship_failures", "Attempts that the depot did not take.", self._shipper.failed
+        failures = CounterMetricFamily(
+            "intake_ship_failures", "Attempts that left an upload waiting.", labels=["reason"]
         )
+        for failure in FAILURES:
+            failures.add_metric([failure], self._shipper.failed[failure])
+        yield failures
         yield CounterMetricFamily(
             "intake_spool_troubles", "Times that the spool was unreadable.", self._shipper.troubles
         )

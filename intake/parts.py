@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from intake.door import Door
 from intake.metrics import Metrics
 from intake.rates import Allowance, Forgetter, Rates
-from intake.shipper import Shipper
+from intake.shipper import Pace, Shipper
 from intake.spool import Room, Spool
-from loop.depot import FolderDepot
+from loop.depots import open_depot
 from loop.errors import SpoolError
 from loop.settings import Settings
 
@@ -72,7 +72,8 @@ def make_parts(settings: Settings) -> Parts:
     """The parts that these settings name; nothing runs yet."""
     room = Room(settings.free_bytes, settings.free_share, settings.spool_uploads)
     spool = Spool(settings.spool, room)
-    shipper = Shipper(spool, FolderDepot(settings.depot_root))
+    depot = open_depot(settings.depot_place, settings)
+    shipper = Shipper(spool, depot, Pace(longest_s=settings.ship_retry_seconds))
     door = Door(settings.uploads_at_once)
     metrics = Metrics(door, spool, shipper)
     return Parts(_limits(settings), door, _rates(settings), spool, shipper, metrics)

@@ -1,50 +1,141 @@
 """Moving records from the spool into the depot, for as long as that takes."""
 
 import logging
+import math
 import os
+import random
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Thread
-from typing import NamedTuple
+from threading import Event, Lock, Thread
+from typing import Literal, NamedTuple, get_args
 
 from intake.spool import Spool, Spooled
 from loop.depot import Depot
-from loop.errors import LoopError, TranscriptError
+from loop.errors import AwayReason, DepotAway, DepotError, LoopError, TranscriptError
 from loop.upload import Record
 from loop.values import digest_bytes, digest_json
 
 logger = logging.getLogger(__name__)
 
-EVERY_S = 1.0
-AFTER_FAILURE_S = 30.0
+AT_ONCE = 8
+"""Records on their way to the depot at the same time."""
+AWAY_AFTER = 8
+"""So many failures in a row, none of a record's own, and the depot is away for this pass."""
 STUCK_S = 120.0
 """Without a sign of life for this long, a shipper is stuck: a file or a depot hangs."""
+STOP_S = 10.0
+"""What a stopped intake still ships, it ships within this; the rest waits for the next start."""
+Failure = AwayReason | Literal["refused", "other"]
+"""Why a record still waits: the depot is away; it refuses this record; an error of a disk."""
+FAILURES: tuple[Failure, ...] = (*get_args(AwayReason), "refused", "other")
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many seconds lie between two passes over the spool."""
+
+    every_s: float = 1.0
+    first_s: float = 10.0
+    """After a pass that left something behind; twice that after the next such pass, and so on."""
+    longest_s: float = 300.0
+
+    def after(self, failed: int) -> float:
+        """The pause after so many failed passes in a row, each a little different.
+
+        >>> Pace().after(0), Pace(first_s=8, longest_s=8).after(2000) >= 4
+        (1.0, True)
+        """
+        if not failed:
+            return self.every_s
+        longest = min(self.longest_s, self.first_s * 2.0 ** min(failed - 1, 30))
+        return longest * random.uniform(0.5, 1)  # noqa: S311  (so that processes do not march in step)
 
 
 class Shipped(NamedTuple):
     """One pass over the spool."""
 
     done: int
-    failed: int
-    """Still waiting in the spool."""
+    failed: Counter[Failure]
+    """Attempts that left a record where it was."""
 
 
-def ship(spool: Spool, depot: Depot, alive: Callable[[], None] = lambda: None) -> Shipped:
+def ship(spool: Spool, depot: Depot, go_on: Callable[[], bool] = lambda: True) -> Shipped:
     """Put every waiting record under raw/<upload id>/<sha256>.json, then forget it here.
 
-    A record that the depot does not take keeps waiting and holds up no other. `alive` is called
-    before each.
+    A record that the depot does not take keeps waiting and holds up no other; a depot that is away
+    ends the pass.
+
+    Args:
+        spool: Where the records wait.
+        depot: Where they go.
+        go_on: Asked before each; False ends the pass.
     """
-    done = failed = 0
-    for spooled in spool.waiting():
-        alive()
+    return _Pass(spool, depot, go_on).run()
+
+
+class _Pass:
+    """One walk over the spool, by several threads that share it."""
+
+    def __init__(self, spool: Spool, depot: Depot, go_on: Callable[[], bool]) -> None:
+        self._spool, self._depot, self._go_on = spool, depot, go_on
+        self._waiting: list[Spooled] = []
+        self._lock = Lock()
+        self._done = self._in_a_row = self._ended = 0
+        self._failed: Counter[Failure] = Counter()
+
+    def run(self) -> Shipped:
+        self._waiting = list(self._spool.waiting())
+        # in no order: refused ones must not gather in front, nor processes meet at each record
+        random.shuffle(self._waiting)
+        # no pool: its threads would keep a stopped process alive for as long as a depot hangs
+        threads = [Thread(target=self._work, name=f"ship-{n}", daemon=True) for n in self._crew()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._ended < len(threads):
+            raise RuntimeError("a thread of the shipper ended early: a bug, its log is above")
+        return Shipped(self._done, self._failed)
+
+    def _crew(self) -> range:
+        return range(min(AT_ONCE, len(self._waiting)))
+
+    def _work(self) -> None:
+        while spooled := self._next():
+            self._note(*self._attempt(spooled))
+        with self._lock:
+            self._ended += 1
+
+    def _next(self) -> Spooled | None:
+        with self._lock:
+            on = self._waiting and self._in_a_row < AWAY_AFTER and self._go_on()
+            return self._waiting.pop() if on else None
+
+    def _attempt(self, spooled: Spooled) -> tuple[bool, Failure | None]:
+        """Whether the depot has it now; and why it still waits, if it does."""
         try:
-            done += _ship_one(spool, depot, spooled)
+            return _ship_one(self._spool, self._depot, spooled), None
         except (LoopError, OSError) as error:
-            logger.warning("an upload waits in the spool: %s", type(error).__name__)
-            failed += 1
-    return Shipped(done, failed)
+            told = error if isinstance(error, DepotAway) else type(error).__name__
+            logger.warning("an upload waits in the spool: %s", told)
+            return False, _failure(error)
+
+    def _note(self, done: bool, failure: Failure | None) -> None:
+        with self._lock:
+            self._done += done
+            if failure:
+                self._failed[failure] += 1
+            if failure != "refused":  # which says nothing of the depot
+                self._in_a_row = self._in_a_row + 1 if failure else 0
+
+
+def _failure(error: LoopError | OSError) -> Failure:
+    if isinstance(error, DepotAway):
+        return error.reason
+    return "refused" if isinstance(error, DepotError) else "other"
 
 
 def _ship_one(spool: Spool, depot: Depot, spooled: Spooled) -> bool:
@@ -77,26 +168,31 @@ def _is_whole(spooled: Spooled, data: bytes) -> bool:
 class Shipper(Thread):
     """Ships in the background until it is stopped; a failing depot delays and loses nothing."""
 
-    def __init__(self, spool: Spool, depot: Depot, every_s: float = EVERY_S) -> None:
+    def __init__(self, spool: Spool, depot: Depot, pace: Pace | None = None) -> None:
         super().__init__(name="shipper", daemon=True)
-        self._spool, self._depot, self._every_s = spool, depot, every_s
+        self._spool, self._depot, self._pace = spool, depot, pace or Pace()
         self._stopping = Event()
+        self._ends_at = math.inf
         self._alive_at = time.monotonic()
-        self.shipped = self.failed = 0
-        """Uploads that the depot took; attempts that it did not."""
+        self._in_a_row = 0
+        self.shipped = 0
+        """Uploads that the depot took."""
+        self.failed: Counter[Failure] = Counter()
+        """Attempts that it did not."""
         self.troubles = 0
         """Passes that could not even read the spool."""
 
     def run(self) -> None:
         """Ship, wait, again; once more after the stop."""
-        while not self._stopping.wait(self._pass()):
+        while not self._stopping.wait(self._rest(self._pass())):
             pass
         self._pass()
 
-    def stop(self) -> None:
-        """Ship what is waiting and end."""
+    def stop(self, within_s: float = STOP_S) -> None:
+        """Ship what is waiting, and end; what takes too long is left in the spool."""
+        self._ends_at = time.monotonic() + within_s
         self._stopping.set()
-        self.join()
+        self.join(within_s)
 
     def is_stuck(self, after_s: float = STUCK_S) -> bool:
         """Whether it ended, or has been at one and the same thing for too long."""
@@ -105,18 +201,31 @@ class Shipper(Thread):
     def _pass(self) -> float:
         """One attempt, and how many seconds to wait before the next."""
         try:
-            shipped = ship(self._spool, self._depot, self._alive)
+            shipped = ship(self._spool, self._depot, self._go_on)
         except OSError as error:
             self.troubles += 1
             logger.warning("the spool cannot be read: %s", error.strerror)
-            return AFTER_FAILURE_S
-        finally:
-            self._alive()
+            return self._pace.first_s
         self.shipped += shipped.done
         self.failed += shipped.failed
         if shipped.done:
             logger.info("shipped %d uploads to the depot", shipped.done)
-        return AFTER_FAILURE_S if shipped.failed else self._every_s
+        self._in_a_row = _failed_in_a_row(self._in_a_row, shipped)
+        return self._pace.after(self._in_a_row)
 
-    def _alive(self) -> None:
+    def _go_on(self) -> bool:
         self._alive_at = time.monotonic()
+        return self._alive_at < self._ends_at
+
+    def _rest(self, seconds: float) -> float:
+        """The same seconds, through which nobody needs a sign of life."""
+        self._alive_at = time.monotonic() + seconds
+        return seconds
+
+
+def _failed_in_a_row(before: int, shipped: Shipped) -> int:
+    """How many passes the depot has been away; one where it is there and leaves something."""
+    if not shipped.failed:
+        return 0
+    away = not shipped.done and set(shipped.failed) != {"refused"}
+    return before + 1 if away else 1

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from threading import Lock
 from typing import Literal, NamedTuple, get_args
 
 from intake.commit import GroupCommit
@@ -72,6 +73,7 @@ class Spool:
         self._seen = Seen()
         self._held: int | None = None
         self._length, self._counted_at = 0, -COUNTED_EVERY_S
+        self._counting = Lock()
         self.set_aside_by: Counter[AsideReason] = Counter()
 
     def check(self) -> None:
@@ -135,7 +137,7 @@ class Spool:
                 yield Spooled(path, *named.groups())
 
     def backlog(self) -> Backlog:
-        """How much waits, and for how long; nothing is moved."""
+        """How much waits, and for how long, by a look at every file; nothing is moved."""
         since = [_written(entry) for entry in _uploads(self.root)]
         there = [written for written in since if written is not None]
         oldest_s = max(0.0, time.time() - min(there)) if there else 0.0
@@ -145,7 +147,8 @@ class Spool:
         """Keep a file where it blocks nothing, beside others of its name, and count it."""
         (self.root / ASIDE).mkdir(exist_ok=True)  # somebody may have cleared it away
         path.rename(self.root / ASIDE / f"{path.name}.{time.time_ns()}")
-        self.set_aside_by[reason] += 1
+        with self._counting:
+            self.set_aside_by[reason] += 1
         logger.error("a spool file is set aside: %s", reason)
 
     def _write(self, path: Path, data: bytes) -> None:

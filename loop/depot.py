@@ -35,6 +35,10 @@ class Depot(Protocol):
         """The keys that begin with `prefix`, in order."""
         ...
 
+    def delete(self, key: str) -> bool:
+        """Remove an object for good; False where there is none."""
+        ...
+
     def put_tree(self, prefix: str, folder: Path) -> Digest:
         """Keep a folder's files under `prefix`/<digest>/ and return that digest."""
         ...
@@ -68,9 +72,10 @@ class FolderDepot:
         Raises:
             DepotError: The key would leave the root.
         """
+        check_key(key)
         path = (self.root / key).resolve()
-        if not path.is_relative_to(self.root) or path == self.root:
-            raise DepotError(f"key {key!r} leaves the depot")
+        if not path.is_relative_to(self.root):  # by a link
+            raise leaves(key)
         return path
 
     def put(self, key: str, data: bytes) -> bool:
@@ -92,7 +97,7 @@ class FolderDepot:
         try:
             return self.path(key).read_bytes()
         except (FileNotFoundError, IsADirectoryError) as error:
-            raise NotFound(f"the depot has no {key}") from error
+            raise missing(key) from error
 
     def keys(self, prefix: str) -> Iterator[str]:
         """The keys that begin with `prefix`, in order."""
@@ -102,9 +107,19 @@ class FolderDepot:
             if path.is_file() and key.startswith(prefix) and not path.name.startswith(".new-"):
                 yield key
 
+    def delete(self, key: str) -> bool:
+        """Remove an object; on return a power cut no longer brings it back."""
+        path = self.path(key)
+        try:
+            path.unlink()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return False
+        _sync_folder(path.parent)
+        return True
+
     def put_tree(self, prefix: str, folder: Path) -> Digest:
         """Keep a folder's files under `prefix`/<digest>/; half of them are not a folder yet."""
-        files = _files(folder)
+        files = digests_in(folder)
         digest = digest_tree(files)
         for name in files:
             self.put_file(f"{prefix}/{digest}/{name}", folder / name)
@@ -114,7 +129,7 @@ class FolderDepot:
         """The kept folder, after checking that its files still hash to `digest`."""
         folder = self.path(f"{prefix}/{digest}")
         if not folder.is_dir():
-            raise NotFound(f"the depot has no {prefix}/{digest}")
+            raise missing(f"{prefix}/{digest}")
         if (found := digest_folder(folder)) != digest:
             raise DepotError(f"{prefix}/{short(digest)}: expected its own digest, got {found}")
         return folder
@@ -123,7 +138,7 @@ class FolderDepot:
         """The kept file, after checking its bytes."""
         path = self.path(key)
         if not path.is_file():
-            raise NotFound(f"the depot has no {key}")
+            raise missing(key)
         if (found := digest_file(path)) != digest:
             raise DepotError(f"{key}: expected sha256 {digest}, got {found}")
         return path
@@ -140,7 +155,7 @@ class FolderDepot:
         with (self.root / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if self.read_pointer(key) != expected:
-                raise DepotError(f"{key}: somebody else changed it; read it again and decide anew")
+                raise changed(key)
             with self._fresh(key) as temporary:
                 temporary.write(data)
                 temporary.flush()
@@ -168,20 +183,49 @@ class FolderDepot:
             os.link(temporary, path)
         except FileExistsError:
             if digest_file(path) != digest:
-                raise DepotError(
-                    f"{key} holds other bytes already; keys are written once"
-                ) from None
+                raise taken(key) from None
             return False
         _sync_folder(path.parent)
         return True
 
 
+def check_key(key: str) -> None:
+    """Nothing, if a key names one place below the root of every backend.
+
+    Raises:
+        DepotError: It is absolute, or a part of it is empty or leads elsewhere.
+    """
+    if any(part in ("", ".", "..") for part in key.split("/")):
+        raise leaves(key)
+
+
+def leaves(key: str) -> DepotError:
+    """What every backend says to a key that is no place in it."""
+    return DepotError(f"key {key!r} leaves the depot")
+
+
+def missing(key: str) -> NotFound:
+    """What every backend says to a key that it does not hold."""
+    return NotFound(f"the depot has no {key}")
+
+
+def taken(key: str) -> DepotError:
+    """What every backend says to a second writer with other bytes."""
+    return DepotError(f"{key} holds other bytes already; keys are written once")
+
+
+def changed(key: str) -> DepotError:
+    """What every backend says to a swap from what a pointer no longer holds."""
+    return DepotError(f"{key}: somebody else changed it; read it again and decide anew")
+
+
 def digest_folder(folder: Path) -> Digest:
     """The name under which a depot keeps a folder."""
-    return digest_tree(_files(folder))
+    return digest_tree(digests_in(folder))
 
 
-def _files(folder: Path) -> dict[str, Digest]:
+def digests_in(folder: Path) -> dict[str, Digest]:
+    """The files of a folder by their relative names."""
     return {
         path.relative_to(folder).as_posix(): digest_file(path)
         for path in sorted(folder.rglob("*"))

@@ -3,7 +3,9 @@
 LoopError
 ├── NotFound              an id or digest that the store or the depot does not hold
 ├── StoreError            a store that cannot be used as it is
+├── SettingsError         a setting that does not fit what is asked of it
 ├── DepotError            bytes that do not match their name, or a key that is taken by other bytes
+│   └── DepotAway         an object store that gives no usable answer, whatever the key
 ├── SpoolError            intake cannot keep an upload durably right now
 ├── TranscriptError       an upload that is not a usable transcript
 ├── PrivacyError          a transcript that still carries what its phone promised to strip
@@ -22,6 +24,11 @@ LoopError
 """
 
 from collections.abc import Mapping
+from typing import Literal
+
+AwayReason = Literal["unavailable", "denied", "no_bucket", "clock"]
+"""No answer, or an error of the store's own; credentials or policy; name, region or endpoint;
+this machine's clock is too far from the store's."""
 
 
 class LoopError(Exception):
@@ -36,8 +43,32 @@ class StoreError(LoopError):
     """A store that cannot be used as it is."""
 
 
+class SettingsError(LoopError):
+    """A setting that does not fit what is asked of it."""
+
+
 class DepotError(LoopError):
     """Bytes that do not match their name, or a key that is taken by other bytes."""
+
+
+class DepotAway(DepotError):
+    """An object store that gives no usable answer; its text names no key and may be logged."""
+
+    def __init__(self, reason: AwayReason, place: str, said: str) -> None:
+        super().__init__(reason, place, said)
+        self.reason, self.place, self.said = reason, place, said
+
+    def __str__(self) -> str:
+        return f"{self.place}: {_WHAT_TO_DO[self.reason]} (it said: {self.said})"
+
+
+_WHAT_TO_DO: dict[AwayReason, str] = {
+    "unavailable": "expected an answer, got none or an error of the store's own; look at it and "
+    "at the network between",
+    "denied": "expected to be let in; look at the credentials, their policy and the bucket's key",
+    "no_bucket": "expected a bucket of that name; look at name, region and endpoint",
+    "clock": "expected this machine's clock to be the store's; set it",
+}
 
 
 class SpoolError(LoopError):

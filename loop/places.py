@@ -5,7 +5,8 @@ from functools import cache
 
 from sqlalchemy import Engine
 
-from loop.depot import Depot, FolderDepot
+from loop.depot import Depot
+from loop.depots import open_depot
 from loop.settings import Settings, get_settings
 from loop.store import open_store
 
@@ -25,8 +26,8 @@ def open_places(settings: Settings) -> Places:
     return Places(
         settings=settings,
         store=open_store(settings.store_url),
-        depot=FolderDepot(settings.depot_root),
-        releases=FolderDepot(settings.releases_root),
+        depot=open_depot(settings.depot_place, settings),
+        releases=open_depot(settings.releases_place, settings),
     )
 
 

@@ -1,11 +1,34 @@
 """What differs between machines: places, addresses and limits, read from LOOP_* and .env."""
 
 import os
+import re
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from loop.errors import SettingsError
+
+S3 = "s3://"
+_S3_PLACE = re.compile(
+    r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.{1,2}(/|$))[\w.-]+)*/?", re.ASCII
+)
+
+
+def _place(given: object) -> Path | str:
+    """A folder, or the address of a bucket, which is no path: it has two slashes."""
+    text = str(given)
+    if not text.startswith(S3):
+        return Path(text)
+    if not _S3_PLACE.fullmatch(text):
+        raise ValueError(f"expected a folder, s3://bucket or s3://bucket/prefix, got {text}")
+    return text
+
+
+Place = Annotated[Path | str, BeforeValidator(_place)]
 
 
 class Settings(BaseSettings):
@@ -19,10 +42,16 @@ class Settings(BaseSettings):
     """All state lives under this folder, unless one of the next three points elsewhere."""
     database_url: str = ""
     """An SQLAlchemy URL; empty: SQLite in `home`."""
-    depot: Path | None = None
-    """Root folder of the depot; None: `home`/depot."""
-    releases: Path | None = None
-    """Root folder of the release repository; None: `home`/releases."""
+    depot: Place | None = None
+    """The depot: a folder or s3://bucket/prefix; None: `home`/depot."""
+    releases: Place | None = None
+    """The release repository, likewise; None: `home`/releases."""
+    s3_endpoint: str = ""
+    """The address of an object store that is not Amazon's. Credentials come from where boto3 looks:
+    AWS_* in the environment, its files, the machine's role."""
+    s3_seconds: Annotated[float, Field(gt=0, le=40)] = 20.0
+    """An object store that says nothing for so long is away; intake calls a shipper that is at one
+    thing for two minutes stuck, so not more."""
 
     intake_url: str = "http://127.0.0.1:8010"
     intake_private_url: str = "http://127.0.0.1:8011"
@@ -59,6 +88,8 @@ class Settings(BaseSettings):
     bytes, and share of the whole."""
     spool_uploads: int = 100_000
     """And while this many wait for the depot."""
+    ship_retry_seconds: float = 300.0
+    """While the depot is away, the pauses between attempts grow up to this."""
 
     @property
     def store_url(self) -> str:
@@ -66,14 +97,33 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.home.resolve() / 'store.db'}"
 
     @property
-    def depot_root(self) -> Path:
-        """The folder that holds the bytes."""
-        return (self.depot or self.home / "depot").resolve()
+    def depot_place(self) -> Path | str:
+        """Where the bytes lie: a folder, or s3://bucket/prefix."""
+        return _whole(self.depot or self.home / "depot")
+
+    @property
+    def releases_place(self) -> Path | str:
+        """Where releases lie, likewise."""
+        return _whole(self.releases or self.home / "releases")
 
     @property
     def releases_root(self) -> Path:
-        """The folder that devices download from."""
-        return (self.releases or self.home / "releases").resolve()
+        """The folder that devices download from.
+
+        Raises:
+            SettingsError: It is no folder.
+        """
+        if isinstance(place := self.releases_place, Path):
+            return place
+        raise SettingsError(
+            f"LOOP_RELEASES={place}: expected a folder, which is served from here; give devices "
+            "the bucket's own public address, or name a folder"
+        )
+
+    @property
+    def copies(self) -> Path:
+        """Copies of what was fetched from an object store; may be deleted while nothing runs."""
+        return (self.home / "copies").resolve()
 
     @property
     def spool(self) -> Path:
@@ -102,6 +152,10 @@ class Settings(BaseSettings):
     def llama_root(self) -> Path:
         """The folder of the llama.cpp build."""
         return (self.llama_cpp or self.home / "llama.cpp").resolve()
+
+
+def _whole(place: Path | str) -> Path | str:
+    return place.resolve() if isinstance(place, Path) else place.rstrip("/")
 
 
 @cache

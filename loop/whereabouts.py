@@ -6,7 +6,7 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 
 from loop.cycle_facts import CycleFacts, form_name
-from loop.repository import POINTER, manifest_key
+from loop.repository import POINTER, manifest_key, model_key
 from loop.settings import Settings
 from loop.tables import Cycle, Release
 from loop.values import CycleRef
@@ -14,7 +14,7 @@ from loop.values import CycleRef
 
 @dataclass(frozen=True)
 class Whereabout:
-    """One thing, where it lies on this machine, and where it is served, if anywhere."""
+    """One thing, where it lies, and where it is served, if anywhere."""
 
     what: str
     place: str
@@ -33,15 +33,15 @@ def report_url(settings: Settings, cycle: Cycle | CycleRef) -> str:
 
 def whereabouts(settings: Settings, facts: CycleFacts) -> list[Whereabout]:
     """Everything the cycle left behind, the most wanted first."""
-    cycle, depot = facts.cycle, settings.depot_root
+    cycle, depot = facts.cycle, settings.depot_place
     report = str(report_file(settings, cycle))
     found = [Whereabout("this report", report, report_url(settings, cycle))]
     if facts.release:
         found += _published(settings, facts.release)
     if facts.dataset:
-        found.append(Whereabout("dataset", str(depot / "datasets" / facts.dataset.digest)))
+        found.append(Whereabout("dataset", f"{depot}/datasets/{facts.dataset.digest}"))
     for form in facts.forms:
-        found.append(Whereabout(form_name(form), str(depot / "forms" / form.digest)))
+        found.append(Whereabout(form_name(form), f"{depot}/forms/{form.digest}"))
     logs = Whereabout("logs", str(settings.home.resolve() / "logs"))
     store = make_url(settings.store_url).render_as_string(hide_password=True)
     return [*found, logs, Whereabout("store", store)]
@@ -49,11 +49,11 @@ def whereabouts(settings: Settings, facts: CycleFacts) -> list[Whereabout]:
 
 def _published(settings: Settings, release: Release) -> list[Whereabout]:
     model = release.manifest["current"]["url"]
-    folder, numbered = settings.releases_root, manifest_key(release.number)
-    file = folder / "models" / release.model_version / model.rpartition("/")[2]
+    releases, numbered = settings.releases_place, manifest_key(release.number)
+    file = f"{releases}/{model_key(release.model_version, model.rpartition('/')[2])}"
     address = settings.releases_url.rstrip("/")
     return [
-        Whereabout("what devices read", str(folder / POINTER), f"{address}/{POINTER}"),
-        Whereabout("its manifest", str(folder / numbered), f"{address}/{numbered}"),
-        Whereabout("published model", str(file), model),
+        Whereabout("what devices read", f"{releases}/{POINTER}", f"{address}/{POINTER}"),
+        Whereabout("its manifest", f"{releases}/{numbered}", f"{address}/{numbered}"),
+        Whereabout("published model", file, model),
     ]

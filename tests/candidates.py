@@ -251,6 +251,9 @@ class DyingDepot:
     def keys(self, prefix: str) -> Iterator[str]:
         return iter(self._call(lambda: list(self.inner.keys(prefix))))
 
+    def delete(self, key: str) -> bool:
+        return bool(self._call(lambda: self.inner.delete(key)))
+
     def put_tree(self, prefix: str, folder: Path) -> str:
         return str(self._call(lambda: self.inner.put_tree(prefix, folder)))
 

@@ -26,6 +26,15 @@ REAL = CONTRACTS.parent / "real/labelled"
 """Where labelled records of devices may lie."""
 
 
+@pytest.fixture(scope="session")
+def object_store():
+    """An object store behind a proxy that can fail; tests leave it passing everything on."""
+    from tests.object_store import running_store
+
+    with running_store() as store:
+        yield store
+
+
 @pytest.fixture(autouse=True)
 def settings_stay():
     """What a command under test tells its processes ends with the test."""

@@ -98,7 +98,7 @@ def test_what_waits_and_what_was_shipped_is_told(parts, tmp_path):
     (tmp_path / "depot").write_text("not a folder: every write fails")
     with TestClient(create_app(parts), client=NEAR) as phone:
         phone.post("/transcripts", json=upload())
-        until(lambda: measured(operator)["intake_ship_failures_total",])
+        until(lambda: measured(operator)["intake_ship_failures_total", "other"])
         waiting = measured(operator)
         (tmp_path / "depot").unlink()
     shipped = measured(operator)

@@ -1,23 +1,87 @@
-"""What every depot promises; each backend is one more parameter of `depot`."""
+"""What every depot promises; each backend is one more parameter of `backend`."""
 
 import functools
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loop.depot import FolderDepot
+from loop.depots import open_depot
 from loop.errors import DepotError, NotFound
+from loop.settings import Settings
 from loop.values import digest_bytes
+from tests.object_store import BUCKET
 from tests.processes import until
 
 
+class InFolders:
+    """Depots in folders, and what a bad disk does to them."""
+
+    def __init__(self, root):
+        self.root, self.count = root, 0
+
+    def new(self):
+        """Settings that name a depot that nobody has used."""
+        self.count += 1
+        return Settings(home=self.root / str(self.count))
+
+    def spoil(self, settings, key, data):
+        kept = settings.depot_place / key
+        kept.chmod(0o644)
+        kept.write_bytes(data)
+
+    def lose(self, settings, key):
+        (settings.depot_place / key).unlink()
+
+
+class InBuckets:
+    """Depots in an object store, and what somebody with more rights than ours does to them."""
+
+    def __init__(self, store, root):
+        self.store, self.root = store, root
+
+    def new(self):
+        """Settings that name a depot that nobody has used."""
+        place = self.store.new_place()
+        home = self.root / place.rpartition("/")[2]
+        return Settings(home=home, depot=place, **self.store.settings())
+
+    def spoil(self, settings, key, data):
+        self.store.behind.put_object(**self._named(settings, key), Body=data)
+
+    def lose(self, settings, key):
+        self.store.behind.delete_object(**self._named(settings, key))
+
+    def _named(self, settings, key):
+        prefix = settings.depot_place.removeprefix(f"s3://{BUCKET}/")
+        return {"Bucket": BUCKET, "Key": f"{prefix}/{key}"}
+
+
+@pytest.fixture(scope="session", params=["folder", "s3"])
+def backend(request, tmp_path_factory):
+    root = tmp_path_factory.mktemp("depots")
+    if request.param == "folder":
+        return InFolders(root)
+    return InBuckets(request.getfixturevalue("object_store"), root)
+
+
 @pytest.fixture
-def depot(tmp_path):
-    return FolderDepot(tmp_path / "depot")
+def settings(backend):
+    return backend.new()
+
+
+@pytest.fixture
+def depot(settings):
+    return depot_of(settings)
+
+
+def depot_of(settings):
+    return open_depot(settings.depot_place, settings)
 
 
 def folder_of(path, **files):
@@ -93,25 +157,26 @@ def test_a_folder_is_kept_under_the_digest_of_its_files(depot, tmp_path):
     assert {path.name for path in fetched.iterdir()} == {"weights.bin", "tokenizer"}
 
 
-def test_bytes_that_changed_on_the_disk_are_never_handed_out(depot, tmp_path):
+def test_bytes_that_changed_where_they_lie_are_never_handed_out(backend, settings, tmp_path):
+    depot = depot_of(settings)
     digest = depot.put_tree("forms", folder_of(tmp_path / "made", weights=b"right"))
     depot.put("models/a", b"right")
-    for kept in (depot.root / "forms" / digest / "weights", depot.root / "models/a"):
-        kept.chmod(0o644)
-        kept.write_bytes(b"wrong")
+    for key in (f"forms/{digest}/weights", "models/a"):
+        backend.spoil(settings, key, b"wrong")
 
-    with pytest.raises(DepotError, match="expected its own digest"):
+    with pytest.raises(DepotError, match="expected"):
         depot.fetch_tree("forms", digest)
     with pytest.raises(DepotError, match="expected sha256"):
         depot.fetch_file("models/a", digest_bytes(b"right"))
 
 
-def test_half_a_folder_is_no_folder_and_keeping_it_again_completes_it(depot, tmp_path):
+def test_half_a_folder_is_no_folder_and_keeping_it_again_completes_it(backend, settings, tmp_path):
+    depot = depot_of(settings)
     made = folder_of(tmp_path / "made", a=b"1", b=b"2")
     digest = depot.put_tree("forms", made)
-    (depot.root / "forms" / digest / "b").unlink()
+    backend.lose(settings, f"forms/{digest}/b")
 
-    with pytest.raises(DepotError, match="expected its own digest"):
+    with pytest.raises(DepotError, match="expected"):
         depot.fetch_tree("forms", digest)
     assert depot.put_tree("forms", made) == digest
     assert (depot.fetch_tree("forms", digest) / "b").read_bytes() == b"2"
@@ -145,9 +210,35 @@ def test_of_many_that_move_a_pointer_at_once_each_step_is_taken_once(depot):
     assert depot.read_pointer("count") == b"20"
 
 
-def test_a_writer_that_is_killed_leaves_no_key_or_a_whole_one(depot):
+def test_what_is_deleted_is_gone_and_its_key_is_free(depot):
+    depot.put("raw/1/a.json", b"one")
+    depot.put("raw/1/b.json", b"two")
+    deleted = depot.delete("raw/1/a.json"), depot.delete("raw/1/a.json")
+    nothing = [depot.delete(key) for key in ("raw/1", "none/at/all", "raw/1/a.json/x")]
+
+    assert (deleted, nothing) == ((True, False), [False] * 3)
+    assert list(depot.keys("raw/")) == ["raw/1/b.json"]
+    assert depot.put("raw/1/a.json", b"another") is True
+    with pytest.raises(DepotError, match="leaves the depot"):
+        depot.delete("raw/../outside")
+
+
+def test_a_deleted_file_is_fetched_no_more(depot):
+    digest = digest_bytes(b"weights")
+    depot.put("models/a", b"weights")
+    depot.fetch_file("models/a", digest)
+    depot.delete("models/a")
+
+    with pytest.raises(NotFound):
+        depot.fetch_file("models/a", digest)
+
+
+def test_a_writer_that_is_killed_leaves_no_key_or_a_whole_one(settings):
+    depot = depot_of(settings)
+    told = {name: value for name, value in settings.model_dump(exclude_none=True).items()}
+    env = os.environ | {f"LOOP_{name.upper()}": str(value) for name, value in told.items()}
     for prefix in "abcde":
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(depot.root), prefix])
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, prefix], env=env)
         until(functools.partial(written, depot, prefix))
         writer.kill()
         writer.wait()
@@ -162,23 +253,30 @@ def written(depot, prefix):
 
 WRITER = """
 import sys
-from pathlib import Path
-from loop.depot import FolderDepot
+from loop.depots import open_depot
+from loop.settings import get_settings
 from loop.values import digest_bytes
-depot, number = FolderDepot(Path(sys.argv[1])), 0
+settings, number = get_settings(), 0
+depot = open_depot(settings.depot_place, settings)
 while True:
     data = str(number).encode() * 100_000
-    depot.put(f"{sys.argv[2]}/{digest_bytes(data)}", data)
+    depot.put(f"{sys.argv[1]}/{digest_bytes(data)}", data)
     number += 1
 """
 
 
-@given(data=st.binary(max_size=200), name=st.from_regex(r"[a-z0-9._-]{1,20}", fullmatch=True))
-def test_any_bytes_come_back_as_they_were(tmp_path_factory, data, name):
-    depot = FolderDepot(tmp_path_factory.mktemp("depot"))
-    key = f"raw/x{name}/{digest_bytes(data)}"
-    depot.put(key, data)
+@pytest.fixture(scope="session")
+def shared(backend):
+    """One depot for many examples: to make a client takes longer than to use it."""
+    return depot_of(backend.new())
 
-    assert depot.get(key) == data
-    assert list(depot.keys("raw/")) == [key]
-    assert depot.fetch_file(key, digest_bytes(data)).read_bytes() == data
+
+@given(data=st.binary(max_size=200), name=st.from_regex(r"[a-z0-9._-]{1,20}", fullmatch=True))
+def test_any_bytes_come_back_as_they_were(shared, data, name):
+    folder = f"raw/{uuid4()}"
+    key = f"{folder}/x{name}/{digest_bytes(data)}"
+    shared.put(key, data)
+
+    assert shared.get(key) == data
+    assert list(shared.keys(f"{folder}/")) == [key]
+    assert shared.fetch_file(key, digest_bytes(data)).read_bytes() == data

@@ -72,7 +72,7 @@ class BadSector(FolderDepot):
 def test_an_object_that_cannot_be_read_holds_up_no_other_and_is_tried_again(places):
     bad = put(places, 1)
     put(places, 2)
-    damaged = replace(places, depot=BadSector(places.settings.depot_root, bad))
+    damaged = replace(places, depot=BadSector(places.settings.depot_place, bad))
     first = ingest_uploads(damaged)
     second = ingest_uploads(places)
 

@@ -57,7 +57,7 @@ def test_the_model_that_learnt_from_labels_passes(places, base):
 
 
 def test_the_model_that_learnt_from_shuffled_labels_fails(places, base, tmp_path):
-    aside = Settings(home=tmp_path, depot=places.settings.depot_root)
+    aside = Settings(home=tmp_path, depot=places.settings.depot_place)
     shuffled = dataclasses.replace(open_places(aside), depot=places.depot)
     with Session(places.store) as session:
         made = session.exec(select(ModelForm).where(ModelForm.form == Form.BASE)).one()
