@@ -8,8 +8,8 @@ from prometheus_client.registry import Collector
 
 from intake.door import Door
 from intake.refusals import REASONS, SLOW_HEADER
-from intake.seldom import Seldom
 from intake.seen import OUTCOMES, Outcome
+from intake.seldom import Seldom
 from intake.shipper import FAILURES, Shipper
 from intake.spool import ASIDE_REASONS, Spool
 

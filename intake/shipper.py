@@ -210,7 +210,7 @@ class Shipper(Thread):
         self.failed += shipped.failed
         if shipped.done:
             logger.info("shipped %d uploads to the depot", shipped.done)
-        self._in_a_row = _failed_in_a_row(self._in_a_row, shipped)
+        self._in_a_row = failed_in_a_row(self._in_a_row, shipped)
         return self._pace.after(self._in_a_row)
 
     def _go_on(self) -> bool:
@@ -223,7 +223,7 @@ class Shipper(Thread):
         return seconds
 
 
-def _failed_in_a_row(before: int, shipped: Shipped) -> int:
+def failed_in_a_row(before: int, shipped: Shipped) -> int:
     """How many passes the depot has been away; one where it is there and leaves something."""
     if not shipped.failed:
         return 0

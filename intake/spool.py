@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -128,10 +129,12 @@ class Spool:
         for path in sorted(self.root.iterdir()):
             if path.name == ASIDE or path.name.startswith(_FRESH):
                 continue
-            named = _NAME.fullmatch(path.name)
+            named, kind = _NAME.fullmatch(path.name), _kind(path)
+            if kind is None:
+                continue
             if named is None:
                 self.set_aside(path, "foreign")
-            elif path.is_symlink() or not path.is_file():
+            elif not stat.S_ISREG(kind):
                 self.set_aside(path, "not_a_file")
             else:
                 yield Spooled(path, *named.groups())
@@ -187,6 +190,14 @@ def _alone(folder: int) -> bool:
 def _uploads(root: Path) -> Iterator[os.DirEntry[str]]:
     with os.scandir(root) as entries:
         yield from (entry for entry in entries if _NAME.fullmatch(entry.name))
+
+
+def _kind(path: Path) -> int | None:
+    """The mode of a file, folder or link; None where another process has shipped it."""
+    try:
+        return path.lstat().st_mode
+    except FileNotFoundError:
+        return None
 
 
 def _link(temporary: Path, path: Path) -> None:

@@ -12,21 +12,20 @@ from collections.abc import Coroutine
 from fnmatch import fnmatchcase
 from pathlib import Path
 from threading import Thread
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-Fault = Literal[
-    *("down", "error_500", "denied", "skewed", "no_bucket"),
-    *("slow", "hang", "half", "lost"),
-]
+Refusal = Literal["error_500", "refused", "denied", "skewed", "no_bucket", "conflict"]
+Fault = Refusal | Literal["down", "slow", "hang", "half", "lost"]
 """Refuses connections; answers with an error; answers late, never, half, or not at all although the
 store did what it was asked."""
-FAULTS: tuple[Fault, ...] = get_args(Fault)
-REFUSALS: dict[str, tuple[int, str]] = {
+REFUSALS: dict[Refusal, tuple[int, str]] = {
     "error_500": (500, "InternalError"),
+    "refused": (400, "InvalidRequest"),
     "denied": (403, "AccessDenied"),
     "skewed": (403, "RequestTimeTooSkewed"),
     "no_bucket": (404, "NoSuchBucket"),
+    "conflict": (409, "ConditionalRequestConflict"),
 }
 
 
@@ -79,11 +78,15 @@ class Policy:
 
 
 class FaultProxy:
-    """Listens on a port of its own, in a thread of its own; `fault` may change at any time."""
+    """Listens on a port of its own, in a thread of its own; how it fails may change at any time.
+
+    `once` holds the faults of the next requests, each for one of them.
+    """
 
     def __init__(self, store: tuple[str, int]) -> None:
         self.store = store
         self.fault: Fault | None = None
+        self.once: list[Fault | None] = []
         self.late_s = 2.0
         self.policy: Policy | None = None
         self.asked: list[Asked] = []
@@ -92,6 +95,7 @@ class FaultProxy:
         self._server: asyncio.Server | None = None
         self._port = 0
         self._one_write = asyncio.Lock()
+        self._serving: set[asyncio.Task[None] | None] = set()
 
     def start(self) -> None:
         self._thread.start()
@@ -134,6 +138,8 @@ class FaultProxy:
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        self._serving.add(task)  # asyncio itself forgets it once its client has left
         try:
             asked = await _read(reader, writer)
             self.asked.append(asked)
@@ -142,10 +148,11 @@ class FaultProxy:
         except (ConnectionError, asyncio.IncompleteReadError):  # the client went away
             return
         finally:
+            self._serving.discard(task)
             writer.close()
 
     async def _answer(self, asked: Asked) -> bytes:
-        fault = self.fault
+        fault = self.once.pop(0) if self.once else self.fault
         while fault == "hang":
             await asyncio.sleep(0.01)
             if self.fault != "hang":

@@ -28,7 +28,7 @@ CREDENTIALS = {
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """The proxy, and a client that goes past it to look at the bucket, or to spoil what is there."""
+    """The proxy, and a client that goes past it: to look at the bucket, to spoil what is there."""
 
     proxy: FaultProxy
     behind: Any

@@ -1,13 +1,30 @@
-import pytest
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Event, Lock
 
-from intake.shipper import AT_ONCE, AWAY_AFTER, Pace, Shipper, ship
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intake.shipper import (
+    AT_ONCE,
+    AWAY_AFTER,
+    STUCK_S,
+    Pace,
+    Shipped,
+    Shipper,
+    failed_in_a_row,
+    ship,
+)
 from intake.spool import ASIDE, Room, Spool
 from loop.depot import FolderDepot
+from loop.errors import DepotError
+from loop.s3_depot import ATTEMPTS, CONNECT_S
+from loop.settings import Settings
 from loop.upload import Record
 from loop.values import digest_bytes
 from tests.factories import upload
 from tests.processes import until
-
 
 QUICK = Pace(every_s=0.01, first_s=0.01, longest_s=0.01)
 
@@ -100,6 +117,150 @@ def test_a_file_with_another_upload_inside_is_set_aside(tmp_path, depot):
     assert ship(spool, depot) == (1, {})
     assert len(list((spool.root / ASIDE).glob(f"{first.name}.*"))) == 1
     assert spool.set_aside_by == {"corrupt": 1}
+
+
+def numbers(count):
+    return range(1, count + 1)
+
+
+def test_a_depot_that_is_away_is_not_asked_for_every_record(tmp_path):
+    away = FailingDepot(tmp_path / "away")
+    done, failed = ship(spool_with(tmp_path, *numbers(100)), away)
+
+    assert done == 0
+    assert AWAY_AFTER <= failed["other"] < AWAY_AFTER + AT_ONCE
+
+
+class Refusing(FolderDepot):
+    """A depot that takes no record, for what is in each of them."""
+
+    def put(self, key, data):
+        raise DepotError("holds other bytes already")
+
+
+def test_a_depot_that_refuses_each_record_for_itself_is_not_away(tmp_path):
+    spool = spool_with(tmp_path, *numbers(3 * AWAY_AFTER))
+
+    assert ship(spool, Refusing(tmp_path / "depot")) == (0, {"refused": 3 * AWAY_AFTER})
+
+
+class Meeting(FolderDepot):
+    """A depot that answers nobody until so many ask at the same time."""
+
+    def __init__(self, root, together):
+        super().__init__(root)
+        self.meeting, self.inside, self.most, self.lock = Barrier(together), 0, 0, Lock()
+
+    def put(self, key, data):
+        with self.lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        self.meeting.wait(60)
+        with self.lock:
+            self.inside -= 1
+        return super().put(key, data)
+
+
+def test_records_go_side_by_side_and_never_more_than_allowed(tmp_path):
+    meeting = Meeting(tmp_path / "depot", AT_ONCE)
+    spool = spool_with(tmp_path, *numbers(5 * AT_ONCE))
+
+    assert ship(spool, meeting) == (5 * AT_ONCE, {})
+    assert meeting.most == AT_ONCE
+    assert len(list(meeting.keys("raw/"))) == 5 * AT_ONCE
+
+
+def test_two_shippers_over_one_spool_ship_each_record_once(tmp_path, depot):
+    spool = spool_with(tmp_path, *numbers(60))
+    other = Spool(spool.root, Room())
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda one: ship(one, depot), [spool, other]))
+
+    assert [one.failed for one in both] == [{}, {}]
+    assert len(list(depot.keys("raw/"))) == 60
+    assert list(spool.waiting()) == []
+
+
+class Buggy(FolderDepot):
+    """A depot with a bug."""
+
+    def put(self, key, data):
+        raise ZeroDivisionError
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_bug_ends_the_shipper_and_that_is_seen(tmp_path):
+    shipper = Shipper(spool_with(tmp_path, 1), Buggy(tmp_path / "depot"), QUICK)
+    shipper.start()
+    shipper.join()
+
+    assert shipper.is_stuck()
+
+
+class Hanging(FolderDepot):
+    """A depot that answers only when it is let go."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        self.asked, self.let_go = Event(), Event()
+
+    def put(self, key, data):
+        self.asked.set()
+        self.let_go.wait()
+        return super().put(key, data)
+
+
+def test_a_shipper_whose_depot_hangs_is_stuck_and_still_ends_in_time(tmp_path):
+    hanging, spool = Hanging(tmp_path / "depot"), spool_with(tmp_path, *numbers(20))
+    shipper = Shipper(spool, hanging, QUICK)
+    shipper.start()
+    hanging.asked.wait()
+    until(lambda: shipper.is_stuck(after_s=0.1))
+    shipper.stop(within_s=0.1)
+    still_there = len(list(spool.waiting()))
+    hanging.let_go.set()
+    shipper.join()
+
+    assert still_there == 20
+    assert len(list(hanging.keys("raw/"))) + len(list(spool.waiting())) == 20
+    assert len(list(hanging.keys("raw/"))) == AT_ONCE  # after the end nothing more is begun
+
+
+def test_a_shipper_that_rests_between_two_attempts_is_not_stuck(tmp_path):
+    long = Pace(every_s=600, first_s=600, longest_s=600)
+    shipper = Shipper(spool_with(tmp_path, 1), FailingDepot(tmp_path / "away"), long)
+    shipper.start()
+    until(lambda: not shipper.is_stuck(after_s=-1))
+    resting = shipper.is_stuck(after_s=0)
+    shipper.stop()
+
+    assert not resting
+
+
+def test_an_answer_of_an_object_store_takes_less_time_than_a_stuck_shipper():
+    slowest = Settings.model_fields["s3_seconds"].metadata[1].le
+
+    assert ATTEMPTS * (CONNECT_S + slowest) < STUCK_S
+
+
+@given(failed=st.integers(min_value=0, max_value=10_000))
+def test_pauses_grow_to_their_longest_and_no_two_are_the_same(failed):
+    pace = Pace(every_s=1, first_s=10, longest_s=300)
+    longest = min(300, 10 * 2 ** min(failed - 1, 10)) if failed else 1
+
+    assert longest / 2 <= pace.after(failed) <= longest
+    assert len({pace.after(failed) for _ in range(10)}) > 1 or not failed
+
+
+def shipped(done, **failed):
+    return Shipped(done, Counter(failed))
+
+
+def test_a_depot_that_is_away_is_asked_more_and_more_seldom_and_one_success_ends_that():
+    away, refused = shipped(0, unavailable=8), shipped(0, refused=3)
+    some, fine = shipped(5, unavailable=1), shipped(5)
+
+    assert [failed_in_a_row(4, one) for one in (away, refused, some, fine)] == [5, 1, 1, 0]
 
 
 def test_the_shipper_ships_while_it_runs_and_once_more_when_stopped(tmp_path, depot):

@@ -235,7 +235,7 @@ def test_a_deleted_file_is_fetched_no_more(depot):
 
 def test_a_writer_that_is_killed_leaves_no_key_or_a_whole_one(settings):
     depot = depot_of(settings)
-    told = {name: value for name, value in settings.model_dump(exclude_none=True).items()}
+    told = settings.model_dump(exclude_none=True)
     env = os.environ | {f"LOOP_{name.upper()}": str(value) for name, value in told.items()}
     for prefix in "abcde":
         writer = subprocess.Popen([sys.executable, "-c", WRITER, prefix], env=env)
