@@ -99,11 +99,16 @@ def choose_addresses(settings: Settings, terminal: Terminal) -> Addresses:
 
 
 def prepare(settings: Settings, addresses: Addresses) -> None:
-    """The environment of all processes, this one included, and the folders they expect."""
+    """The environment of all processes, this one included, and the folders they expect.
+
+    Raises:
+        SettingsError: Releases lie in a bucket, which nobody here serves.
+    """
     os.environ |= running.environment(settings, addresses)
     get_settings.cache_clear()
-    for name in ("logs", "reports", "prefect"):
-        (settings.home / name).mkdir(parents=True, exist_ok=True)
+    folders = [settings.home / name for name in ("logs", "reports", "prefect")]
+    for folder in (*folders, settings.releases_root):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def build_llama(settings: Settings, terminal: Terminal) -> None:

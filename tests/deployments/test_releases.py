@@ -138,6 +138,15 @@ def test_the_program_serves_the_repository_of_its_settings(root):
     assert json.loads(answer) == {"pointer": 1}
 
 
+def test_releases_in_a_bucket_are_not_served_from_here_and_it_says_what_to_do():
+    command = [sys.executable, "-m", "deployments.releases", "--port", str(free_port())]
+    environment = {**os.environ, "LOOP_RELEASES": "s3://releases/blox"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "LOOP_RELEASES=s3://releases/blox: expected a folder" in done.stderr
+
+
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

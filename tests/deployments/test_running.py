@@ -75,6 +75,12 @@ def test_children_find_everything_whatever_their_working_folder_is(tmp_path, mon
     assert told["PREFECT_API_URL"] == "http://127.0.0.1:4200/api"
 
 
+def test_children_find_a_bucket_by_its_own_address(tmp_path):
+    told = environment(Settings(home=tmp_path, depot="s3://loop/blox/"), Addresses())
+
+    assert Settings(depot=told["LOOP_DEPOT"]).depot_place == "s3://loop/blox"
+
+
 PROGRAM = Path(sys.executable).with_name("bloxloop")
 
 

@@ -10,6 +10,7 @@ from intake.app import create_app
 from intake.parts import make_parts
 from intake.refusals import ANSWERS, REASONS
 from intake.seen import OUTCOMES
+from intake.shipper import FAILURES
 from intake.spool import ASIDE_REASONS
 from loop.settings import Settings
 from tests.intake.served import NEAR, settings_in
@@ -49,14 +50,19 @@ def test_every_reason_is_explained_with_its_answer():
         assert explained[reason] == f"{answer.status} `{answer.error}`"
 
 
-def test_every_outcome_and_every_reason_to_set_aside_is_explained():
-    assert [word for word in (*OUTCOMES, *ASIDE_REASONS) if f"`{word}`" not in PAGE] == []
+def test_every_outcome_and_every_reason_to_set_aside_or_to_wait_is_explained():
+    words_of_metrics = (*OUTCOMES, *ASIDE_REASONS, *FAILURES)
+
+    assert [word for word in words_of_metrics if f"`{word}`" not in PAGE] == []
 
 
 def test_every_setting_that_it_names_exists_with_its_default():
-    named = set(re.findall(r"`LOOP_([A-Z_]+)", PAGE))
+    named = set(re.findall(r"`LOOP_([A-Z0-9_]+)", PAGE))
 
     assert {name.lower() for name in named} <= set(Settings.model_fields)
     assert {"upload_bytes", "proxies", "rate_keys"} <= {name.lower() for name in named}
     assert "| 100, 10 000 |" in PAGE
     assert (Settings().uploads_per_source, Settings().uploads_per_day) == (100, 10_000)
+    assert "| `LOOP_S3_SECONDS` | 20 |" in PAGE
+    assert "| `LOOP_SHIP_RETRY_SECONDS` | 300 |" in PAGE
+    assert (Settings().s3_seconds, Settings().ship_retry_seconds) == (20, 300)

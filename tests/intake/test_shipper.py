@@ -10,6 +10,7 @@ from intake.shipper import (
     AT_ONCE,
     AWAY_AFTER,
     STUCK_S,
+    Failure,
     Pace,
     Shipped,
     Shipper,
@@ -252,15 +253,15 @@ def test_pauses_grow_to_their_longest_and_no_two_are_the_same(failed):
     assert len({pace.after(failed) for _ in range(10)}) > 1 or not failed
 
 
-def shipped(done, **failed):
-    return Shipped(done, Counter(failed))
-
-
 def test_a_depot_that_is_away_is_asked_more_and_more_seldom_and_one_success_ends_that():
-    away, refused = shipped(0, unavailable=8), shipped(0, refused=3)
-    some, fine = shipped(5, unavailable=1), shipped(5)
+    passes: list[tuple[int, Counter[Failure]]] = [
+        (0, Counter(["unavailable"] * 8)),
+        (0, Counter(["refused"] * 3)),
+        (5, Counter(["unavailable"])),
+        (5, Counter()),
+    ]
 
-    assert [failed_in_a_row(4, one) for one in (away, refused, some, fine)] == [5, 1, 1, 0]
+    assert [failed_in_a_row(4, Shipped(*one)) for one in passes] == [5, 1, 1, 0]
 
 
 def test_the_shipper_ships_while_it_runs_and_once_more_when_stopped(tmp_path, depot):

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from sqlmodel import Session, select
 
 from loop.depot import FolderDepot
+from loop.depots import open_depot
 from loop.errors import NotFound
 from loop.ingest import IngestCounts, NotIngested, ingest_uploads, not_ingested
+from loop.settings import Settings
 from loop.store import get_transcript, keep
 from loop.tables import Decision, Label, LabelIn, Quarantined, Transcript
 from loop.transcript import Transcript as Content
@@ -78,6 +80,21 @@ def test_an_object_that_cannot_be_read_holds_up_no_other_and_is_tried_again(plac
 
     assert (first.ingested, first.failed) == (1, 1)
     assert (second.ingested, second.known, second.failed) == (1, 1, 0)
+
+
+def test_a_bucket_is_listed_once_and_only_what_is_new_is_read(places, object_store, tmp_path):
+    settings = Settings(home=tmp_path, depot=object_store.new_place(), **object_store.settings())
+    bucket = replace(places, depot=open_depot(settings.depot_place, settings))
+    for number in (1, 2):
+        put(bucket, number)
+    first = ingest_uploads(bucket)
+    put(bucket, 3)
+    object_store.proxy.asked.clear()
+    second = ingest_uploads(bucket)
+
+    assert (first.ingested, second.ingested, second.known) == (2, 1, 2)
+    actions = [asked.action for asked in object_store.proxy.asked]
+    assert actions == ["s3:ListBucket", "s3:GetObject"]
 
 
 def test_the_stored_body_is_the_whole_session(places):
