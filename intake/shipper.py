@@ -97,7 +97,9 @@ class _Pass:
         for thread in threads:
             thread.join()
         if self._ended < len(threads):
-            raise RuntimeError("a thread of the shipper ended early: a bug, its log is above")
+            raise RuntimeError(
+                "a thread of the shipper ended early, by a bug whose traceback stands above"
+            )
         return Shipped(self._done, self._failed)
 
     def _crew(self) -> range:
@@ -224,8 +226,8 @@ class Shipper(Thread):
 
 
 def failed_in_a_row(before: int, shipped: Shipped) -> int:
-    """How many passes the depot has been away; one where it is there and leaves something."""
+    """How many passes the depot has been away, or refused all of many; else one, or none."""
     if not shipped.failed:
         return 0
-    away = not shipped.done and set(shipped.failed) != {"refused"}
-    return before + 1 if away else 1
+    own = set(shipped.failed) == {"refused"} and shipped.failed.total() <= AWAY_AFTER
+    return 1 if shipped.done or own else before + 1

@@ -17,7 +17,10 @@ from loop.values import Digest, digest_bytes, digest_file, digest_tree, short
 
 
 class Depot(Protocol):
-    """Where bytes live; every backend passes the same contract tests."""
+    """Where bytes live; every backend passes the same contract tests.
+
+    Each call may raise DepotAway, where bytes live elsewhere, and then done is done or not.
+    """
 
     def put(self, key: str, data: bytes) -> bool:
         """Write once; False if the very same bytes are there already, DepotError if others are."""

@@ -5,7 +5,7 @@ LoopError
 ├── StoreError            a store that cannot be used as it is
 ├── SettingsError         a setting that does not fit what is asked of it
 ├── DepotError            bytes that do not match their name, or a key that is taken by other bytes
-│   └── DepotAway         an object store that gives no usable answer, whatever the key
+├── DepotAway             an object store that gives no usable answer, whatever the key
 ├── SpoolError            intake cannot keep an upload durably right now
 ├── TranscriptError       an upload that is not a usable transcript
 ├── PrivacyError          a transcript that still carries what its phone promised to strip
@@ -51,8 +51,11 @@ class DepotError(LoopError):
     """Bytes that do not match their name, or a key that is taken by other bytes."""
 
 
-class DepotAway(DepotError):
-    """An object store that gives no usable answer; its text names no key and may be logged."""
+class DepotAway(LoopError):
+    """An object store that gives no usable answer; its text names no key and may be logged.
+
+    No DepotError: that one says what lies there, this one that nobody knows.
+    """
 
     def __init__(self, reason: AwayReason, place: str, said: str) -> None:
         super().__init__(reason, place, said)

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlmodel import Session, col, func, select
 
-from loop.errors import LoopError, TranscriptError
+from loop.errors import DepotAway, LoopError, TranscriptError
 from loop.places import Places
 from loop.store import keep, writing
 from loop.tables import Label, Quarantined, Transcript
@@ -88,6 +88,8 @@ def not_ingested(places: Places) -> NotIngested:
 def _received(places: Places, key: str) -> date | None:
     try:
         return Record.from_bytes(places.depot.get(key)).received
+    except DepotAway:
+        raise
     except (LoopError, OSError):  # ingest will say what is wrong with it
         return None
 
@@ -97,6 +99,9 @@ def ingest_uploads(places: Places) -> IngestCounts:
 
     Of two bodies under one upload id the one that is read first stays, the other is quarantined.
     An object that cannot be read, or a row that cannot be written, holds up no other.
+
+    Raises:
+        DepotAway: The object store does not answer; what was read before is kept.
     """
     read = _read_before(places)
     outcomes: Counter[Outcome] = Counter()
@@ -116,6 +121,8 @@ def _read_before(places: Places) -> set[str]:
 def _try(places: Places, key: str) -> Outcome:
     try:
         return _take(places, _Raw(key, places.depot.get(key)))
+    except DepotAway:  # the others would wait for it as long, one after the other
+        raise
     except (LoopError, OSError, SQLAlchemyError) as error:
         logger.error("%s is tried again: %s", key, type(error).__name__)  # noqa: TRY400 - no text
         return "failed"

@@ -23,7 +23,8 @@ from loop.errors import DepotError, NotFound
 from loop.s3_answers import code_of, status_of, translated
 from loop.values import Digest, digest_bytes, digest_file, digest_tree
 
-CONNECT_S = 5.0
+CONNECT_S = 3.0
+"""To each of a store's addresses, of which Amazon's names have eight."""
 ATTEMPTS = 2
 """Of one request; whoever asks has more patience, and knows what for."""
 BLOCK = 1 << 20

@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     """The depot: a folder or s3://bucket/prefix; None: `home`/depot."""
     releases: Place | None = None
     """The release repository, likewise; None: `home`/releases."""
-    s3_endpoint: str = ""
+    s3_endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
     """The address of an object store that is not Amazon's. Credentials come from where boto3 looks:
     AWS_* in the environment, its files, the machine's role."""
     s3_seconds: Annotated[float, Field(gt=0, le=40)] = 20.0
@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     bytes, and share of the whole."""
     spool_uploads: int = 100_000
     """And while this many wait for the depot."""
-    ship_retry_seconds: float = 300.0
+    ship_retry_seconds: Annotated[float, Field(gt=0)] = 300.0
     """While the depot is away, the pauses between attempts grow up to this."""
 
     @property

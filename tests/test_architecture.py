@@ -43,6 +43,16 @@ def test_a_file_knows_only_what_its_folder_may_know(file):
     assert not at_once & HEAVY, "heavy libraries are imported inside functions"
 
 
+def test_only_the_depot_in_an_object_store_knows_boto3():
+    knowing = {
+        file.relative_to(ROOT).as_posix()
+        for file in FILES
+        if {"boto3", "botocore"} & set(imported(ast.walk(ast.parse(file.read_text()))))
+    }
+
+    assert knowing == {"loop/s3_answers.py", "loop/s3_depot.py"}
+
+
 def test_flows_hold_no_class():
     classes = [
         f"{file.name}: {node.name}"

@@ -257,11 +257,12 @@ def test_a_depot_that_is_away_is_asked_more_and_more_seldom_and_one_success_ends
     passes: list[tuple[int, Counter[Failure]]] = [
         (0, Counter(["unavailable"] * 8)),
         (0, Counter(["refused"] * 3)),
+        (0, Counter(["refused"] * 300)),
         (5, Counter(["unavailable"])),
         (5, Counter()),
     ]
 
-    assert [failed_in_a_row(4, Shipped(*one)) for one in passes] == [5, 1, 1, 0]
+    assert [failed_in_a_row(4, Shipped(*one)) for one in passes] == [5, 1, 5, 1, 0]
 
 
 def test_the_shipper_ships_while_it_runs_and_once_more_when_stopped(tmp_path, depot):

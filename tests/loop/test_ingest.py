@@ -8,7 +8,7 @@ from sqlmodel import Session, select
 
 from loop.depot import FolderDepot
 from loop.depots import open_depot
-from loop.errors import NotFound
+from loop.errors import DepotAway, NotFound
 from loop.ingest import IngestCounts, NotIngested, ingest_uploads, not_ingested
 from loop.settings import Settings
 from loop.store import get_transcript, keep
@@ -61,13 +61,13 @@ def test_a_raw_object_becomes_a_transcript_with_its_day_and_its_origin(places):
 class BadSector(FolderDepot):
     """A depot in which one object cannot be read."""
 
-    def __init__(self, root, bad):
+    def __init__(self, root, bad, error=None):
         super().__init__(root)
-        self.bad = bad
+        self.bad, self.error = bad, error or OSError("input/output error")
 
     def get(self, key):
         if key == self.bad:
-            raise OSError("input/output error")
+            raise self.error
         return super().get(key)
 
 
@@ -80,6 +80,20 @@ def test_an_object_that_cannot_be_read_holds_up_no_other_and_is_tried_again(plac
 
     assert (first.ingested, first.failed) == (1, 1)
     assert (second.ingested, second.known, second.failed) == (1, 1, 0)
+
+
+def test_a_depot_that_goes_away_ends_the_pass_and_the_next_one_goes_on(places):
+    keys = sorted(put(places, number) for number in (1, 2, 3))
+    away = DepotAway("unavailable", "s3://loop", "503 SlowDown")
+    leaving = replace(places, depot=BadSector(places.settings.depot_place, keys[1], away))
+    with pytest.raises(DepotAway):
+        ingest_uploads(leaving)
+    with pytest.raises(DepotAway):
+        not_ingested(leaving)
+    taken = len(rows(places, Transcript))
+    rest = ingest_uploads(places)
+
+    assert (taken, rest.ingested, rest.known) == (1, 2, 1)
 
 
 def test_a_bucket_is_listed_once_and_only_what_is_new_is_read(places, object_store, tmp_path):

@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import boto3
 import pytest
@@ -250,6 +251,17 @@ def test_a_copy_is_fetched_once_and_again_where_it_is_spoilt(depot, proxy, tmp_p
     assert (mended / "weights").stat().st_mode & 0o222 == 0
 
 
+def test_of_many_that_want_a_copy_at_once_one_fetches_it(depot, proxy, tmp_path):
+    depot.put("models/a", b"weights")
+    depot.get("models/a")
+    proxy.asked.clear()
+    with ThreadPoolExecutor(4) as pool:
+        files = pool.map(lambda _: depot.fetch_file("models/a", digest_bytes(b"weights")), range(8))
+
+    assert {file.read_bytes() for file in files} == {b"weights"}
+    assert sorted(methods(proxy)) == ["GET"] + ["HEAD"] * 8
+
+
 def test_what_a_killed_process_fetched_half_is_no_copy(object_store, depot, place, tmp_path):
     (made := tmp_path / "made").mkdir()
     for name in "ab":
@@ -312,6 +324,11 @@ def test_a_bucket_that_keeps_no_versions_deletes_as_well(object_store, proxy, tm
 def test_an_address_that_is_no_bucket_is_refused_when_settings_are_read(text):
     with pytest.raises(ValueError, match="expected a folder, s3://bucket or s3://bucket/prefix"):
         Settings(depot=text)
+
+
+def test_an_endpoint_is_a_web_address():
+    with pytest.raises(ValueError, match="s3_endpoint"):
+        Settings(s3_endpoint="store.example")
 
 
 def test_a_folder_needs_no_boto3(tmp_path):
