@@ -206,6 +206,31 @@ def test_intake_starts_takes_and_stops_in_time_while_its_store_hangs(object_stor
     assert in_bucket(object_store, place) == sorted(phones.kept)
 
 
+def test_an_intake_that_is_killed_while_it_ships_ships_the_rest_and_nothing_twice(
+    object_store, proxy, tmp_path
+):
+    place, kept = object_store.new_place(), []
+    proxy.late_s = 0.05
+    for start in (0, 100, 200):
+        proxy.fail("slow")
+        roomy = told(object_store, place, spool_uploads=1000)
+        with served(tmp_path, **roomy) as (url, process):
+            phones = Phones(url)
+            phones.sent = start
+            for _ in range(30):
+                phones.upload()
+            process.kill()
+            process.wait()
+            kept += phones.kept
+    proxy.fail(None)
+    with served(tmp_path, **told(object_store, place)):
+        until(lambda: not list(Spool(tmp_path / "spool", Room()).waiting()))
+
+    assert len(kept) == 90
+    assert in_bucket(object_store, place) == sorted(kept)
+    assert object_store.versions(place) == 90
+
+
 def test_the_log_says_what_is_wrong_with_the_store_and_names_no_upload_and_no_secret(
     object_store, proxy, tmp_path
 ):
