@@ -3,7 +3,7 @@
 import getpass
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,9 +14,10 @@ from rich.table import Table
 from sqlalchemy.engine import make_url
 
 from deployments import running, status
-from loop import cycles, importing, publishing, rescanning, signing, store
+from loop import cycles, forgetting, importing, publishing, rescanning, signing, store
 from loop.card import card_markdown
 from loop.cycles import Ending
+from loop.derived import Derived
 from loop.errors import CycleError, LoopError, StoreError
 from loop.figures import counted
 from loop.places import Places, get_places
@@ -125,13 +126,56 @@ def rescan() -> None:
     rules = Table("rule", "transcripts")
     for rule, count in found.rules.most_common():
         rules.add_row(rule, str(count))
+    if rules.row_count:
+        Console().print(rules)
+    _show_derived(found.derived)
+
+
+@app.command()
+def forget(
+    upload_id: str,
+    yes: Annotated[bool, typer.Option(help="Do not ask.")] = False,
+    name: Name = "",
+) -> None:
+    """Delete everything that is kept of one upload, for good; ended before its end, type it again.
+
+    Backups, copies that other machines fetched and models that learnt from it are not touched.
+    """
+    places, ids = _places(), [forgetting.check_upload_id(upload_id)]
+    found = forgetting.find_traces(places, ids)
+    runs = {cycle: run for cycle, run in cycles.held_cycles(places) if cycle in found.open_cycles}
+    _show_traces(found)
+    if not yes:
+        typer.confirm("Delete all of it for good?", abort=True)
+    asked = forgetting.Asked("asked", name or getpass.getuser())
+    _show_counts("deleted", forgetting.forget(places, ids, asked))
+    for run in runs.values():
+        _stop(run)
+    typer.echo("Not touched: backups, what other machines fetched, models that learnt from it.")
+
+
+def _show_traces(found: forgetting.Traces) -> None:
+    _show_counts("kept of this upload", found.counts())
+    _show_derived(found.learnt)
+    if found.twins:
+        typer.echo(f"the very same session also came as {', '.join(found.twins)}")
+
+
+def _show_counts(heading: str, counts: Mapping[str, int]) -> None:
+    table = Table(heading, "n")
+    for kind, count in counts.items():
+        table.add_row(kind, str(count))
+    Console().print(table)
+
+
+def _show_derived(derived: Iterable[Derived]) -> None:
+    """What learnt from some sessions, where anything did."""
     made = Table("learnt from them", "of them", "models", "in manifests")
-    for one in found.derived:
+    for one in derived:
         numbers = ", ".join(map(str, one.releases))
         made.add_row(one.cycle, str(one.transcripts), ", ".join(one.versions), numbers)
-    for table in (rules, made):
-        if table.row_count:
-            Console().print(table)
+    if made.row_count:
+        Console().print(made)
 
 
 def main() -> None:

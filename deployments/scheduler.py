@@ -37,8 +37,8 @@ class Schedule(NamedTuple):
 
 
 IMPROVE, INGEST = "improve/monthly", "ingest/hourly"
-EACH_MINUTE = Schedule("upkeep", "each-minute")
-"""Upkeep is always on; every other schedule is an operator's decision."""
+ALWAYS_ON = frozenset({Schedule("upkeep", "each-minute"), Schedule("daily", "daily")})
+"""Upkeep, and retention, which users are promised; others are an operator's decision."""
 SOON = timedelta(minutes=1)
 
 

@@ -12,11 +12,14 @@ from loop import cycles, store, waiting
 from loop.figures import counted
 from loop.ingest import not_ingested
 from loop.places import Places
+from loop.retention import find_overdue
 from loop.tables import OpenCycle
 from loop.values import CycleRef, short
 
 HOUR, DAY = 3600, 86400
 LATE = "switch the schedule `hourly` of `ingest` on, or look why its runs fail"
+NOT_DELETED = "switch the schedule `daily` of `retention` on, or look why its runs fail"
+HELD = "let that cycle come to its end, or end it with `bloxloop cancel`"
 RETRY_OR_CANCEL = "`bloxloop retry`, or end the cycle with `bloxloop cancel`"
 
 
@@ -27,7 +30,7 @@ class Waiting:
     stage: str
     what: str
     seconds: float | None
-    """Age of the oldest thing that waits; None where nothing does."""
+    """Age of the oldest thing that waits; None where nothing does, or its age is in the words."""
     next_step: str
 
 
@@ -65,7 +68,7 @@ def read_status(places: Places, now: datetime, there: Set[str]) -> list[Waiting]
             cycle = cycles.ref_of(store.get_cycle(session, lock.cycle_id))
             lines += _stages(session, cycle, now, there)
         lines += _cards(session, now)
-    return lines
+    return [*lines, *_overdue(places, now)]
 
 
 def _uploads(places: Places, now: datetime, there: Set[str]) -> Waiting:
@@ -141,6 +144,15 @@ def _cards(session: Session, now: datetime) -> Iterator[Waiting]:
         begins, age = short(card.digest), (now - card.at).total_seconds()
         step = f"`bloxloop card {begins}`, then `bloxloop approve {begins}` (or with --reject)"
         yield Waiting("sign-off", f"card {begins} is unsigned", age, step)
+
+
+def _overdue(places: Places, now: datetime) -> Iterator[Waiting]:
+    """What is kept for longer than users are told."""
+    found = find_overdue(places, now)
+    if any(found.counts().values()):
+        yield Waiting("retention", f"kept too long: {found.sentence()}", None, NOT_DELETED)
+    elif found.held:
+        yield Waiting("retention", f"kept too long: {found.sentence()}", None, HELD)
 
 
 def age(seconds: float | None) -> str:

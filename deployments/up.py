@@ -145,7 +145,7 @@ def start(machine: Machine, addresses: Addresses, terminal: Terminal) -> Places:
     for name in scheduler.cancel_leftovers(places):
         terminal.say(f"{name}: its cycle was ended meanwhile; cancelled")
     machine.start(WORKER)
-    scheduler.activate(switched_on | {scheduler.EACH_MINUTE})
+    scheduler.activate(switched_on | scheduler.ALWAYS_ON)
     terminal.say(f"Prefect {addresses.url('prefect')}  labeller {addresses.url('labeller')}")
     return places
 

@@ -9,6 +9,7 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -125,19 +126,22 @@ class Spool:
             self._held = None
 
     def waiting(self) -> Iterator[Spooled]:
-        """What the depot does not have yet; files that intake did not write are set aside."""
-        for path in sorted(self.root.iterdir()):
+        """What the depot does not have yet, the oldest first.
+
+        Files that intake did not write are set aside; what another process took meanwhile is
+        passed over.
+        """
+        for path in _by_age(self.root):
             if path.name == ASIDE or path.name.startswith(_FRESH):
                 continue
-            named, kind = _NAME.fullmatch(path.name), _kind(path)
-            if kind is None:
-                continue
-            if named is None:
-                self.set_aside(path, "foreign")
-            elif not stat.S_ISREG(kind):
-                self.set_aside(path, "not_a_file")
-            else:
-                yield Spooled(path, *named.groups())
+            named = _NAME.fullmatch(path.name)
+            with suppress(FileNotFoundError):
+                if named is None:
+                    self.set_aside(path, "foreign")
+                elif not stat.S_ISREG(path.lstat().st_mode):
+                    self.set_aside(path, "not_a_file")
+                else:
+                    yield Spooled(path, *named.groups())
 
     def backlog(self) -> Backlog:
         """How much waits, and for how long, by a look at every file; nothing is moved."""
@@ -187,17 +191,16 @@ def _alone(folder: int) -> bool:
     return True
 
 
+def _by_age(root: Path) -> list[Path]:
+    """What lies in a folder, by when it was written, then by name."""
+    with os.scandir(root) as entries:
+        aged = [(at, one.name) for one in entries if (at := _written(one)) is not None]
+    return [root / name for _, name in sorted(aged)]
+
+
 def _uploads(root: Path) -> Iterator[os.DirEntry[str]]:
     with os.scandir(root) as entries:
         yield from (entry for entry in entries if _NAME.fullmatch(entry.name))
-
-
-def _kind(path: Path) -> int | None:
-    """The mode of a file, folder or link; None where another process has shipped it."""
-    try:
-        return path.lstat().st_mode
-    except FileNotFoundError:
-        return None
 
 
 def _link(temporary: Path, path: Path) -> None:

@@ -121,7 +121,7 @@ class DatasetCard(Value):
     first_day: date
     last_day: date
     previous: Digest | None = None
-    """The model's last dataset."""
+    """The model's last dataset whose files are still kept; None: there is none to compare with."""
     new: int = 0
     """Examples that the last dataset did not have."""
     gone: int = 0

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, Protocol
@@ -39,7 +40,11 @@ class Depot(Protocol):
         ...
 
     def delete(self, key: str) -> bool:
-        """Remove an object for good; False where there is none."""
+        """Remove an object for good, and what this machine keeps of it; False: there was none."""
+        ...
+
+    def arrived(self, key: str) -> datetime:
+        """When a key was written, by the depot's own clock, or NotFound."""
         ...
 
     def put_tree(self, prefix: str, folder: Path) -> Digest:
@@ -105,20 +110,30 @@ class FolderDepot:
     def keys(self, prefix: str) -> Iterator[str]:
         """The keys that begin with `prefix`, in order."""
         folder = self.root / prefix.rpartition("/")[0]
-        for path in sorted(folder.rglob("*")):
+        for path in sorted(_below(folder)):
             key = path.relative_to(self.root).as_posix()
             if path.is_file() and key.startswith(prefix) and not path.name.startswith(".new-"):
                 yield key
 
     def delete(self, key: str) -> bool:
-        """Remove an object; on return a power cut no longer brings it back."""
+        """Remove an object and the folders that it leaves empty, up to the first of its key.
+
+        A `put` into such a folder at this very moment may fail, and can be tried again.
+        """
         path = self.path(key)
         try:
             path.unlink()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return False
-        _sync_folder(path.parent)
+        _sync_folder(_drop_empty(path.parent, self.root))
         return True
+
+    def arrived(self, key: str) -> datetime:
+        """When a key was written; of two within a tick of the disk's clock it cannot tell."""
+        try:
+            return datetime.fromtimestamp(self.path(key).stat().st_mtime, UTC)
+        except FileNotFoundError as error:
+            raise NotFound(f"the depot has no {key}") from error
 
     def put_tree(self, prefix: str, folder: Path) -> Digest:
         """Keep a folder's files under `prefix`/<digest>/; half of them are not a folder yet."""
@@ -234,6 +249,34 @@ def digests_in(folder: Path) -> dict[str, Digest]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.startswith(".new-")
     }
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """The files in a folder, however deep; folders that vanish meanwhile are passed over."""
+    for place, _folders, names in os.walk(folder, onerror=_unless_gone):
+        yield from (Path(place, name) for name in names)
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
+
+
+def _drop_empty(folder: Path, root: Path) -> Path:
+    """Remove empty folders upwards; the first that stays, at the latest one right below `root`."""
+    while root not in (folder, folder.parent) and _removed(folder):
+        folder = folder.parent
+    return folder
+
+
+def _removed(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except FileNotFoundError:  # another process was faster
+        return True
+    except OSError:  # something lies in it
+        return False
+    return True
 
 
 def _make_folder(folder: Path) -> None:

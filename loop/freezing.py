@@ -19,6 +19,9 @@ from loop.tables import Cycle, CycleTranscript, Dataset, Label, LabelIn
 from loop.transcript import Transcript, read_session
 from loop.values import Action, CycleRef, DatasetRef, Digest
 
+DATASETS = "datasets"
+"""Where a depot keeps them."""
+
 
 def freeze_dataset(places: Places, cycle: CycleRef) -> DatasetRef:
     """The dataset of a cycle: frozen once, from the labels of that moment.
@@ -30,7 +33,7 @@ def freeze_dataset(places: Places, cycle: CycleRef) -> DatasetRef:
         if found := dataset_of(session, cycle.id):
             return _ref(found)
         judged = [_judged(places, session, label) for label in current_labels(session).values()]
-        previous = _previous(session, cycle)
+        previous = _previous(places, session, cycle)
     rules = read_recipe(cycle.recipe).rules_text()
     selection = select_examples(judged, all_scenarios(), rules)
     _refuse_too_few(selection)
@@ -64,14 +67,20 @@ def _judged(places: Places, session: Session, label: Label) -> Judged:
     )
 
 
-def _previous(session: Session, cycle: CycleRef) -> Digest | None:
-    """The dataset of the model's last cycle that froze one."""
-    return session.exec(
+def _previous(places: Places, session: Session, cycle: CycleRef) -> Digest | None:
+    """The dataset of the model's last cycle that froze one, if its files are still kept."""
+    asked = (
         select(Dataset.digest)
         .join(Cycle, col(Dataset.cycle_id) == Cycle.id)
         .where(Cycle.model == cycle.model, Cycle.number < cycle.number)
         .order_by(col(Cycle.number).desc())
-    ).first()
+    )
+    return next((one for one in session.exec(asked) if is_kept(places, one)), None)
+
+
+def is_kept(places: Places, dataset: Digest) -> bool:
+    """Whether a frozen dataset's files are there; they go with the first session in it."""
+    return next(places.depot.keys(f"{DATASETS}/{dataset}/"), None) is not None
 
 
 def _refuse_too_few(selection: Selection) -> None:
@@ -89,7 +98,7 @@ def _write(places: Places, selection: Selection) -> Digest:
     folder = Path(mkdtemp(dir=places.settings.scratch, prefix="dataset-"))
     (folder / "train.jsonl").write_text(_lines(selection.train))
     (folder / "validation.jsonl").write_text(_lines(selection.validation))
-    digest = places.depot.put_tree("datasets", folder)
+    digest = places.depot.put_tree(DATASETS, folder)
     shutil.rmtree(folder)
     return digest
 
@@ -101,6 +110,6 @@ def _lines(examples: Iterable[Example]) -> str:
 def _transcripts_in(places: Places, dataset: Digest | None) -> set[Digest]:
     if dataset is None:
         return set()
-    folder = places.depot.fetch_tree("datasets", dataset)
+    folder = places.depot.fetch_tree(DATASETS, dataset)
     lines = [line for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()]
     return {Example.model_validate_json(line).transcript for line in lines}

@@ -17,7 +17,7 @@ from loop.errors import LabelError, NotFound, PrivacyError, TranscriptError
 from loop.labels import check_label
 from loop.places import Places
 from loop.repair import FOR_A_LABELLER, Repaired, repair
-from loop.store import keep, writing
+from loop.store import is_forgotten, keep, writing
 from loop.tables import Label, LabelIn, Quarantined, Transcript
 from loop.transcript import Session as Conversation
 from loop.transcript import read_session, transcript_of
@@ -27,8 +27,9 @@ from loop.values import Digest, Origin, digest_bytes, utc_now
 logger = logging.getLogger(__name__)
 
 MADE_BY = "import"
+IMPORTS = "imports/"
 NOT_KEPT = ("identifiers_left", "second_body")
-"""Why a record is not taken although it could be repaired."""
+"""Why a record is not taken although it could be repaired; `forgotten` is a third reason."""
 SOURCE = "import:"
 """Stands before the file's name in the `source` of an imported row."""
 Outcome: TypeAlias = Literal["labelled", "unlabelled", "excluded", "known", "rejected"]
@@ -191,10 +192,12 @@ def _keep(places: Places, taken: _Taken) -> Outcome:
     """Bytes first, then the rows together.
 
     Raises:
-        TranscriptError: Another body came under this upload id before.
+        TranscriptError: Another body came under this upload id before, or it was forgotten.
     """
     with Session(places.store) as session:
         there = session.get(Transcript, taken.row.id)
+        if is_forgotten(session, taken.row.id):
+            raise TranscriptError("forgotten")
     if there is not None and there.digest != taken.row.digest:
         raise TranscriptError("second_body")
     if there is not None:
@@ -209,7 +212,7 @@ def _keep(places: Places, taken: _Taken) -> Outcome:
 
 
 def _key(row: Transcript) -> str:
-    return f"imports/{row.id}/{row.record}.json"
+    return f"{IMPORTS}{row.id}/{row.record}.json"
 
 
 def family_of(places: Places, row: Transcript) -> str | None:

@@ -5,8 +5,11 @@ Intake has validated and redacted them; here they are only read. People judge la
 
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
+from functools import partial
+from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Literal, TypeAlias
 
@@ -15,7 +18,7 @@ from sqlmodel import Session, col, func, select
 
 from loop.errors import DepotAway, LoopError, TranscriptError
 from loop.places import Places
-from loop.store import keep, writing
+from loop.store import is_forgotten, keep, writing
 from loop.tables import Label, Quarantined, Transcript
 from loop.transcript import transcript_of
 from loop.upload import Record, Upload, read_upload
@@ -26,7 +29,7 @@ logger = logging.getLogger(__name__)
 RAW = "raw/"
 REPEAT = "repeat"
 """Why an object is set aside that holds nothing new; nobody needs to look at it."""
-Outcome: TypeAlias = Literal["ingested", "known", "quarantined", "failed"]
+Outcome: TypeAlias = Literal["ingested", "known", "quarantined", "failed", "forgotten"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class IngestCounts:
     oldest_unlabelled: date | None
     failed: int = 0
     """Objects that could not be read this time; the next pass tries them again."""
+    forgotten: int = 0
+    """Late copies of uploads that were forgotten; deleted unread."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +79,14 @@ class NotIngested:
 
     count: int
     oldest: date | None
-    """The UTC day on which the oldest of them was received; None where none can be read."""
+    """The UTC day on which the oldest of them was received, or came where it cannot be read."""
 
 
 def not_ingested(places: Places) -> NotIngested:
     """The uploads that intake shipped and ingest has not read; a growing age is an alarm."""
     read = _read_before(places)
     keys = [key for key in places.depot.keys(RAW) if key not in read]
-    days = [day for key in keys if (day := _received(places, key))]
+    days = [day for key in keys if (day := _received(places, key) or _came(places, key))]
     return NotIngested(len(keys), min(days, default=None))
 
 
@@ -94,21 +99,57 @@ def _received(places: Places, key: str) -> date | None:
         return None
 
 
+def _came(places: Places, key: str) -> date | None:
+    try:
+        return places.depot.arrived(key).date()
+    except (LoopError, OSError):  # gone meanwhile
+        return None
+
+
 def ingest_uploads(places: Places) -> IngestCounts:
     """Take every new raw object into the store; a second pass adds nothing.
 
-    Of two bodies under one upload id the one that is read first stays, the other is quarantined.
-    An object that cannot be read, or a row that cannot be written, holds up no other.
+    Of two bodies under one upload id the one that came first stays, the other is quarantined.
+    An object that cannot be read, or a row that cannot be written, holds up no other. What comes
+    under the id of a forgotten upload is deleted.
 
     Raises:
         DepotAway: The object store does not answer; what was read before is kept.
     """
     read = _read_before(places)
     outcomes: Counter[Outcome] = Counter()
-    for key in places.depot.keys(RAW):
-        outcomes["known" if key in read else _try(places, key)] += 1
+    for _, same_id in groupby(places.depot.keys(RAW), key=_upload_id):
+        known, new = _parted(same_id, read)
+        outcomes["known"] += len(known)
+        outcomes.update(_try(places, key) for key in _as_they_came(places, new))
     logger.info("ingested %d, known %d", outcomes["ingested"], outcomes["known"])
     return _counts(places, outcomes)
+
+
+def _upload_id(key: str) -> str:
+    return PurePosixPath(key).parent.name
+
+
+def _parted(keys: Iterable[str], read: set[str]) -> tuple[list[str], list[str]]:
+    there = list(keys)
+    return [key for key in there if key in read], [key for key in there if key not in read]
+
+
+def _as_they_came(places: Places, keys: list[str]) -> list[str]:
+    """Several new bodies of one upload, the first that came first.
+
+    Records hold the day alone, on purpose; within it the depot tells, into which intake ships in
+    the order of arrival.
+    """
+    return sorted(keys, key=partial(_came_by, places)) if len(keys) > 1 else keys
+
+
+def _came_by(places: Places, key: str) -> tuple[date, datetime]:
+    try:
+        at = places.depot.arrived(key)
+    except (LoopError, OSError):
+        at = datetime.max.replace(tzinfo=UTC)
+    return _received(places, key) or at.date(), at
 
 
 def _read_before(places: Places) -> set[str]:
@@ -120,12 +161,20 @@ def _read_before(places: Places) -> set[str]:
 
 def _try(places: Places, key: str) -> Outcome:
     try:
+        if _is_forgotten(places, key):
+            places.depot.delete(key)
+            return "forgotten"
         return _take(places, _Raw(key, places.depot.get(key)))
     except DepotAway:  # the others would wait for it as long, one after the other
         raise
     except (LoopError, OSError, SQLAlchemyError) as error:
         logger.error("%s is tried again: %s", key, type(error).__name__)  # noqa: TRY400 - no text
         return "failed"
+
+
+def _is_forgotten(places: Places, key: str) -> bool:
+    with Session(places.store) as session:
+        return is_forgotten(session, _upload_id(key))
 
 
 def _take(places: Places, raw: _Raw) -> Outcome:
@@ -150,7 +199,11 @@ def _keep(places: Places, raw: _Raw, record: Record, upload: Upload) -> Outcome:
         there = session.get(Transcript, row.id)
         if there is None:
             session.add(row)
-            return "ingested"
+            session.flush()  # others wait now: who forgets it did so before, or finds this row
+            if not is_forgotten(session, row.id):
+                return "ingested"
+            session.rollback()
+            return "forgotten"  # the next pass deletes the object
     if there.digest != row.digest:
         raise TranscriptError("second_body")
     if there.record != row.record:  # sent again on another day: remembered, so not read again
@@ -199,4 +252,5 @@ def _counts(places: Places, outcomes: Counter[Outcome]) -> IngestCounts:
             unlabelled=unlabelled,
             oldest_unlabelled=oldest,
             failed=outcomes["failed"],
+            forgotten=outcomes["forgotten"],
         )

@@ -33,6 +33,7 @@ from loop.page import cycle_page
 from loop.places import Places
 from loop.recipe import Recipe
 from loop.repository import JournalEntry, read_journal, read_manifest_json
+from loop.retention import Due
 from loop.summary import cycle_summary
 from loop.tables import GateReport
 from loop.values import CycleRef, DatasetRef, Digest, FormRef, Json, short
@@ -54,10 +55,23 @@ def ingest_markdown(counts: IngestCounts) -> str:
     rows = [("new", str(counts.ingested)), ("known before", str(counts.known))]
     if counts.failed:
         rows += [("could not be read, tried again next time", str(counts.failed))]
+    if counts.forgotten:
+        rows += [("late copies of forgotten uploads, deleted", str(counts.forgotten))]
     aside = [(f"set aside: {why}", str(n)) for why, n in sorted(counts.quarantined.items())]
     return _page(
         f"**{counted(counts.unlabelled, 'session')} without a label{oldest}.**",
         table(("uploads", "n"), [*rows, *aside]),
+    )
+
+
+def retention_markdown(due: Due, dry_run: bool) -> str:
+    """What retention deleted, or would delete."""
+    rows = [(kind, str(n)) for kind, n in due.counts().items()]
+    held = f"{counted(len(due.held), 'session')} must wait until an open cycle has ended."
+    return _page(
+        "**A dry run: nothing was deleted.**" if dry_run else "**Deleted for good.**",
+        table(("at the end of their period", "n"), rows),
+        *([held] if due.held else []),
     )
 
 
@@ -81,7 +95,7 @@ def dataset_markdown(card: Mapping[str, Json]) -> str:
 
 def _changes(card: DatasetCard) -> str:
     if card.previous is None:
-        return "The model's first dataset."
+        return "No earlier dataset of the model is kept to compare with."
     last = f"the last dataset (`{short(card.previous)}`)"
     return f"Against {last}: {card.new} new, {card.gone} gone."
 

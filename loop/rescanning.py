@@ -6,35 +6,23 @@ or learns from it any more. What was already learnt from it is listed, for a per
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, select
 
 from loop import privacy
+from loop.derived import Derived, derived_from
 from loop.places import Places
 from loop.store import writing
-from loop.tables import Cycle, CycleTranscript, Dataset, ModelForm, Release, Transcript
-from loop.values import Form
+from loop.tables import Transcript
+from loop.values import utc_now
 
 logger = logging.getLogger(__name__)
 
 BATCH = 200
 REASON = "identifier"
 """Why a transcript is quarantined, before the rules that hit."""
-
-
-@dataclass(frozen=True)
-class Derived:
-    """What one cycle made with transcripts that are in quarantine for an identifier."""
-
-    cycle: str
-    transcripts: int
-    """How many of them it froze."""
-    versions: tuple[str, ...]
-    """Models that were trained on it."""
-    releases: tuple[int, ...]
-    """Manifests that published one of those models."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +52,8 @@ def rescan(places: Places) -> Rescan:
     failed = sum(_look(places, ids[at : at + BATCH], rules) for at in range(0, len(ids), BATCH))
     logger.info("rescanned %d transcripts, quarantined %d", len(ids), failed)
     with Session(places.store) as session:
-        return Rescan(len(ids), failed, rules, tuple(_derived(session)))
+        made = tuple(derived_from(session, col(Transcript.quarantined).startswith(REASON)))
+    return Rescan(len(ids), failed, rules, made)
 
 
 def _look(places: Places, ids: Sequence[str], rules: Counter[str]) -> int:
@@ -77,29 +66,7 @@ def _look(places: Places, ids: Sequence[str], rules: Counter[str]) -> int:
             failed += bool(found)
             if found:
                 row.quarantined = f"{REASON}: {', '.join(found)}"
+                row.quarantined_at = utc_now()
             else:
                 row.privacy = privacy.VERSION
     return failed
-
-
-def _derived(session: Session) -> Iterator[Derived]:
-    """What the cycles made that froze something with an identifier, the oldest first."""
-    asked = (
-        select(Cycle, Dataset, func.count())
-        .join(Dataset, col(Dataset.cycle_id) == Cycle.id)
-        .join(CycleTranscript, col(CycleTranscript.cycle_id) == Cycle.id)
-        .join(Transcript, col(CycleTranscript.transcript_id) == Transcript.id)
-        .where(col(Transcript.quarantined).startswith(REASON))
-        .group_by(col(Cycle.id), col(Dataset.cycle_id))
-        .order_by(col(Cycle.opened_at))
-    )
-    for cycle, dataset, transcripts in session.exec(asked):
-        versions = _learnt_from(session, dataset)
-        released = select(Release.number).where(col(Release.model_version).in_(versions))
-        numbers = tuple(sorted(session.exec(released)))
-        yield Derived(f"{cycle.model} cycle {cycle.number}", transcripts, versions, numbers)
-
-
-def _learnt_from(session: Session, dataset: Dataset) -> tuple[str, ...]:
-    forms = session.exec(select(ModelForm).where(ModelForm.form == Form.ADAPTER))
-    return tuple(sorted({f.version for f in forms if f.facts.get("dataset") == dataset.digest}))

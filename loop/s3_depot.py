@@ -7,6 +7,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
 from http import HTTPStatus
@@ -117,6 +118,11 @@ class S3Depot:
                 self._client.delete_object(**self._named(key), VersionId=one["VersionId"])
         self._copies.drop(key)
         return any("Size" in one for one in found)  # a delete marker has none
+
+    def arrived(self, key: str) -> datetime:
+        """When a key was written, by the store's clock, which counts in seconds."""
+        at: datetime = self._head(key)["LastModified"]
+        return at
 
     def put_tree(self, prefix: str, folder: Path) -> Digest:
         """Keep a folder's files under `prefix`/<digest>/; half of them are not a folder yet."""

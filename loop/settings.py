@@ -29,6 +29,7 @@ def _place(given: object) -> Path | str:
 
 
 Place = Annotated[Path | str, BeforeValidator(_place)]
+Days = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseSettings):
@@ -91,6 +92,15 @@ class Settings(BaseSettings):
     ship_retry_seconds: Annotated[float, Field(gt=0)] = 300.0
     """While the depot is away, the pauses between attempts grow up to this."""
 
+    keep_raw_days: Days = 30
+    """Days after receipt on which the object of an upload that was read into the store goes."""
+    keep_session_days: Days = 730
+    """And its session with all labels, and every dataset that was frozen with it: 24 months."""
+    keep_quarantine_days: Days = 90
+    """Days that something stays that ingest, an import or a rescan set aside."""
+    keep_aside_days: Days = 90
+    """Days that a file stays in the spool that nobody can ship."""
+
     @property
     def store_url(self) -> str:
         """The database that holds the facts."""
@@ -129,6 +139,11 @@ class Settings(BaseSettings):
     def spool(self) -> Path:
         """Where intake keeps what it accepted until the depot has it."""
         return (self.home / "spool").resolve()
+
+    @property
+    def aside(self) -> Path:
+        """Where intake puts files of its spool that nobody can ship."""
+        return self.spool / "aside"
 
     @property
     def rate_keys_root(self) -> Path:

@@ -12,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Engine, event, func, make_url
+from sqlalchemy import URL, Connection, Engine, event, func, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlmodel import Session, SQLModel, col, create_engine, select
 
@@ -23,6 +23,7 @@ from loop.tables import (
     CycleEnd,
     CycleTranscript,
     Dataset,
+    Forgotten,
     Label,
     ModelForm,
     OpenCycle,
@@ -32,7 +33,7 @@ from loop.tables import (
     Transcript,
     WaitDecision,
 )
-from loop.values import Digest, Form
+from loop.values import Digest, Form, digest_bytes
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 SQLITE, POSTGRES = "sqlite", "postgresql+psycopg"
@@ -92,7 +93,7 @@ def _make_sqlite(file: Path) -> None:
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    for pragma in ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -139,6 +140,53 @@ def keep(engine: Engine, *rows: SQLModel) -> None:
     """Write some rows together, or none of them."""
     with writing(engine) as session:
         session.add_all(rows)
+
+
+def scrub(engine: Engine) -> None:
+    """Write the file of an SQLite store anew, so that no page holds what was deleted or moved.
+
+    It needs as much free disk again and keeps other writers waiting. Other databases are looked
+    after by who runs them.
+
+    Raises:
+        StoreError: Somebody is writing or reading all the time.
+    """
+    if engine.dialect.name == SQLITE:
+        with _in_no_transaction(engine) as connection:
+            try:
+                connection.exec_driver_sql("VACUUM")
+            except OperationalError as error:
+                raise StoreError(f"{engine.url}: {error.orig}; it was not written anew") from error
+        empty_log(engine)
+
+
+def empty_log(engine: Engine) -> None:
+    """Empty the log beside an SQLite store, in which deleted rows still stand.
+
+    In the file itself SQLite overwrites them, as every connection asks it to.
+
+    Raises:
+        StoreError: Somebody is reading all the time.
+    """
+    if engine.dialect.name == SQLITE:
+        with _in_no_transaction(engine) as connection:
+            busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+        if busy:
+            raise StoreError(f"{engine.url}: it is in use; deleted rows are still in its log")
+
+
+def _in_no_transaction(engine: Engine) -> Connection:
+    return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+
+def upload_digest(upload_id: str) -> Digest:
+    """What is remembered of an upload id that was forgotten."""
+    return digest_bytes(upload_id.encode())
+
+
+def is_forgotten(session: Session, upload_id: str) -> bool:
+    """Whether nothing of this upload may be kept any more."""
+    return session.get(Forgotten, upload_digest(upload_id)) is not None
 
 
 def get_transcript(session: Session, transcript_id: str) -> Transcript:

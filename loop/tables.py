@@ -1,7 +1,9 @@
 """The facts of the loop as append-only rows; "current" is always a query, never an update.
 
-The two exceptions hold no fact: `OpenCycle` is a lock and is deleted when its cycle ends, and a
+Two exceptions hold no fact: `OpenCycle` is a lock and is deleted when its cycle ends, and a
 transcript's `quarantined` reason is set when a better privacy engine finds something later.
+The third is what a person entrusted to us: the rows of an upload are deleted when its period is
+over or its user asks, and `Forgotten` is the fact that stays.
 """
 
 from datetime import date, datetime
@@ -54,6 +56,21 @@ class Transcript(SQLModel, table=True):
     body: dict[str, Any] = _json()
     """`loop.transcript.Transcript` as JSON."""
     quarantined: str | None = None
+    quarantined_at: datetime | None = None
+    """When a rescan did that; None where it came in so."""
+
+
+class Forgotten(SQLModel, table=True):
+    """One upload that was here: everything of it goes, and a copy that arrives later goes too."""
+
+    upload: Digest = Field(primary_key=True)
+    """The sha256 of the upload id, which itself is not kept."""
+    why: str
+    """`asked`, or `retention`."""
+    made_by: str
+    at: datetime = Field(default_factory=utc_now)
+    learnt: list[dict[str, Any]] = _json()
+    """`loop.derived.Derived` as JSON: what had learnt from it, or from others that went with it."""
 
 
 class Quarantined(SQLModel, table=True):

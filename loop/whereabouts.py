@@ -38,7 +38,7 @@ def whereabouts(settings: Settings, facts: CycleFacts) -> list[Whereabout]:
     found = [Whereabout("this report", report, report_url(settings, cycle))]
     if facts.release:
         found += _published(settings, facts.release)
-    if facts.dataset:
+    if facts.dataset and facts.dataset.learnt:
         found.append(Whereabout("dataset", f"{depot}/datasets/{facts.dataset.digest}"))
     for form in facts.forms:
         found.append(Whereabout(form_name(form), f"{depot}/forms/{form.digest}"))

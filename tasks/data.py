@@ -1,13 +1,13 @@
-"""From uploads to a frozen dataset."""
+"""From uploads to a frozen dataset, and to the end of their period."""
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.tasks import exponential_backoff
 
-from loop import freezing, ingest, report
+from loop import freezing, ingest, report, retention
 from loop.ingest import IngestCounts
 from loop.places import get_places
-from loop.values import CycleRef, DatasetRef
+from loop.values import CycleRef, DatasetRef, utc_now
 from tasks import show
 
 
@@ -36,3 +36,16 @@ def freeze_dataset(cycle: CycleRef) -> DatasetRef:
         dataset = freezing.freeze_dataset(get_places(), cycle)
     show.dataset(cycle)
     return dataset
+
+
+@task(
+    task_run_name="delete-expired",
+    cache_policy=NO_CACHE,
+    retries=3,
+    retry_delay_seconds=exponential_backoff(60),
+    timeout_seconds=4 * 3600,
+)
+def delete_expired(dry_run: bool = False) -> None:
+    """Delete what has reached the end of its period, and show how much that was."""
+    due = retention.retain(get_places(), utc_now(), dry_run)
+    show.page("retention", report.retention_markdown(due, dry_run))

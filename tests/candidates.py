@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,10 @@ class DyingDepot:
 
     def delete(self, key: str) -> bool:
         return bool(self._call(lambda: self.inner.delete(key)))
+
+    def arrived(self, key: str) -> datetime:
+        found: datetime = self._call(lambda: self.inner.arrived(key))
+        return found
 
     def put_tree(self, prefix: str, folder: Path) -> str:
         return str(self._call(lambda: self.inner.put_tree(prefix, folder)))

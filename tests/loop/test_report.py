@@ -287,7 +287,7 @@ def test_a_first_dataset_is_compared_with_nothing():
     first = CARD.model_copy(update={"previous": None, "excluded": {}})
     page = dataset_markdown(first.model_dump(mode="json"))
 
-    assert "The model's first dataset." in page
+    assert "No earlier dataset of the model is kept" in page
     assert "Nothing was left out." in page
 
 

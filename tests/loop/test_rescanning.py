@@ -2,7 +2,8 @@ import pytest
 from sqlmodel import Session, select
 
 from loop import privacy
-from loop.rescanning import Derived, rescan
+from loop.derived import Derived
+from loop.rescanning import rescan
 from loop.store import current_labels, writing
 from loop.tables import Release, Transcript
 from tests.candidates import released_places
