@@ -6,7 +6,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -81,13 +81,14 @@ class _Pass:
 
     def __init__(self, spool: Spool, depot: Depot, go_on: Callable[[], bool]) -> None:
         self._spool, self._depot, self._go_on = spool, depot, go_on
-        self._waiting: list[Spooled] = []
+        self._waiting: list[list[Spooled]] = []
+        """By upload id, the oldest first: which of two bodies came first must not be lost."""
         self._lock = Lock()
         self._done = self._in_a_row = self._ended = 0
         self._failed: Counter[Failure] = Counter()
 
     def run(self) -> Shipped:
-        self._waiting = list(self._spool.waiting())
+        self._waiting = list(_by_id(self._spool.waiting()))
         # in no order: refused ones must not gather in front, nor processes meet at each record
         random.shuffle(self._waiting)
         # no pool: its threads would keep a stopped process alive for as long as a depot hangs
@@ -106,12 +107,20 @@ class _Pass:
         return range(min(AT_ONCE, len(self._waiting)))
 
     def _work(self) -> None:
-        while spooled := self._next():
-            self._note(*self._attempt(spooled))
+        while bodies := self._next():
+            self._ship_in_order(bodies)
         with self._lock:
             self._ended += 1
 
-    def _next(self) -> Spooled | None:
+    def _ship_in_order(self, bodies: list[Spooled]) -> None:
+        """Ship the bodies of one id, up to the first that must wait."""
+        for spooled in bodies:
+            done, failure = self._attempt(spooled)
+            self._note(done, failure)
+            if failure:
+                return
+
+    def _next(self) -> list[Spooled] | None:
         with self._lock:
             on = self._waiting and self._in_a_row < AWAY_AFTER and self._go_on()
             return self._waiting.pop() if on else None
@@ -132,6 +141,13 @@ class _Pass:
                 self._failed[failure] += 1
             if failure != "refused":  # which says nothing of the depot
                 self._in_a_row = self._in_a_row + 1 if failure else 0
+
+
+def _by_id(waiting: Iterable[Spooled]) -> Iterable[list[Spooled]]:
+    found: dict[str, list[Spooled]] = {}
+    for spooled in waiting:
+        found.setdefault(spooled.upload_id, []).append(spooled)
+    return found.values()
 
 
 def _failure(error: LoopError | OSError) -> Failure:

@@ -16,7 +16,6 @@ from sqlalchemy import or_
 from sqlmodel import Session, col, delete, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from loop.figures import counted
 from loop.forgetting import AT_ONCE, Asked, forget, remove
 from loop.ingest import RAW
 from loop.leftovers import Leftovers, delete_leftovers, find_leftovers
@@ -62,10 +61,8 @@ class Due:
 
     def sentence(self) -> str:
         """What there is, in one line; empty where there is nothing."""
-        kinds = [f"{n} {kind}" for kind, n in self.counts().items() if n]
-        if self.held:
-            kinds.append(f"{counted(len(self.held), 'session')} that an open cycle learns from")
-        return ", ".join(kinds)
+        kinds = self.counts() | {"sessions that an open cycle learns from": len(self.held)}
+        return ", ".join(f"{kind}: {n}" for kind, n in kinds.items() if n)
 
 
 def find_due(places: Places, now: datetime) -> Due:
@@ -82,7 +79,7 @@ def find_due(places: Places, now: datetime) -> Due:
             held=tuple(one for one in old if one in held),
             set_aside=tuple(aside),
             spool=tuple(_old_files(settings.aside, now - timedelta(days=settings.keep_aside_days))),
-            unfinished=tuple(_unfinished(places, session)),
+            unfinished=tuple(_unfinished(places, session, now)),
             leftovers=find_leftovers(places, now - AFTER_A_KILL),
         )
 
@@ -165,9 +162,9 @@ def _old_files(folder: Path, before: datetime) -> Iterator[Path]:
                 yield path
 
 
-def _unfinished(places: Places, session: Session) -> list[str]:
-    """Uploads that have a tombstone, and are there all the same."""
-    forgotten = set(session.exec(select(Forgotten.upload)))
+def _unfinished(places: Places, session: Session, now: datetime) -> list[str]:
+    """Uploads that have a tombstone by now, and are there all the same."""
+    forgotten = set(session.exec(select(Forgotten.upload).where(col(Forgotten.at) <= now)))
     of_uploads = col(Quarantined.name).startswith(RAW)
     names = [*session.exec(select(Quarantined.name).where(of_uploads)), *places.depot.keys(RAW)]
     there = {*session.exec(select(Transcript.id)), *(name.split("/")[1] for name in names)}

@@ -12,7 +12,17 @@ from loop.errors import ReleaseError, StoreError
 from loop.places import get_places
 from loop.repository import init_repository, read_fleet
 from loop.settings import get_settings
-from loop.tables import Card, CycleEnd, OpenCycle, SignOff
+from loop.tables import (
+    Card,
+    Cycle,
+    CycleEnd,
+    CycleTranscript,
+    Forgotten,
+    OpenCycle,
+    Release,
+    SignOff,
+    Transcript,
+)
 from tests.candidates import released_places
 from tests.factories import open_cycle, transcript_row
 from tests.whole_cycles import released_cycle
@@ -56,6 +66,7 @@ def nowhere(tmp_path, monkeypatch):
 
 COMMANDS = [
     ["rescan"],
+    ["forget", "00000000-0000-4000-8000-000000000001"],
     ["status"],
     ["card", "0123456789ab"],
     ["approve", "0123456789ab"],
@@ -101,6 +112,58 @@ def test_a_rescan_says_how_many_failed_and_by_which_rules(home):
     assert done.exit_code == 0
     assert "1 transcript: 1 quarantined now" in done.output
     assert re.search(r"mail +│? *1", done.output)
+
+
+def transcripts():
+    with store.writing(get_places().store) as session:
+        return [row.id for row in session.exec(select(Transcript))]
+
+
+def test_an_upload_is_forgotten_once_a_person_says_yes(home):
+    row = transcript_row(1)
+    store.keep(get_places().store, row, transcript_row(2))
+    refused = CliRunner().invoke(cli.app, ["forget", row.id], input="n\n")
+    before = len(transcripts())
+    done = CliRunner().invoke(cli.app, ["forget", row.id, "--name", "Ann"], input="y\n")
+
+    assert (refused.exit_code, before) == (1, 2)
+    assert done.exit_code == 0
+    assert f"the very same session also came as {transcript_row(2).id}" in done.output
+    assert re.search(r"sessions in the store +│? *1", done.output)
+    assert "Not touched: backups" in done.output
+    assert transcripts() == [transcript_row(2).id]
+    with store.writing(get_places().store) as session:
+        assert session.exec(select(Forgotten)).one().made_by == "Ann"
+
+
+def test_who_says_yes_ahead_is_not_asked(home):
+    store.keep(get_places().store, row := transcript_row(1))
+    done = bloxloop("forget", row.id, "--yes")
+
+    assert (done.exit_code, transcripts()) == (0, [])
+    assert "Delete all" not in done.output
+
+
+def test_what_is_no_upload_id_is_refused_with_a_sentence(home):
+    done = bloxloop("forget", "../raw", "--yes")
+
+    assert done.exit_code == 1
+    assert "'../raw' is no upload id" in str(done.exception)
+
+
+def test_what_learnt_from_an_upload_is_shown_before_and_its_open_cycle_ends(after_release):
+    with store.writing(after_release.store) as session:
+        cycle = session.exec(select(Cycle)).one()
+        frozen = session.exec(select(CycleTranscript.transcript_id)).first() or ""
+        released = session.exec(select(Release).where(Release.verb == "publish")).one()
+        session.add(OpenCycle(model=cycle.model, cycle_id=cycle.id, flow_run_id="run"))
+    done = bloxloop("forget", frozen, "--yes")
+
+    assert done.exit_code == 0
+    assert released.model_version in done.output
+    assert re.search(r"open cycles that learn from them +│? *1", done.output)
+    assert "no Prefect server answers" in done.output
+    assert not cycles.held_cycles(after_release)
 
 
 def test_a_card_that_nobody_made_cannot_be_approved(home):

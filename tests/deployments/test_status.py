@@ -7,7 +7,7 @@ from deployments.status import age, answering, read_status
 from labeller.app import create_app
 from loop import cycles, store
 from loop.ingest import ingest_uploads
-from loop.tables import Card
+from loop.tables import Card, CycleTranscript
 from loop.upload import Record
 from loop.values import digest_bytes, digest_json, utc_now
 from tests.candidates import serving
@@ -103,6 +103,35 @@ def test_an_upload_that_cannot_be_read_is_counted_all_the_same(places):
     places.depot.put("raw/x/y.json", b"no record")
 
     assert lines(places)["ingest"].what == "1 upload in the depot, not read yet"
+
+
+def test_an_upload_that_can_never_be_read_raises_the_alarm_by_when_it_came(places):
+    places.depot.put("raw/x/y.json", b"no record")
+
+    line = lines(places, later=timedelta(days=3))["ingest"]
+    assert age(line.seconds) == "3 days"
+    assert "hourly" in line.next_step
+
+
+def test_what_is_kept_for_longer_than_users_are_told_is_named(places):
+    shipped(places, 1, utc_now().date())
+    ingest_uploads(places)
+
+    assert "retention" not in lines(places, later=timedelta(days=32))
+    line = lines(places, later=timedelta(days=33))["retention"]
+    assert line.what == "kept too long: objects that were read into the store: 1"
+    assert "switch the schedule `daily`" in line.next_step
+
+
+def test_an_open_cycle_that_holds_old_sessions_is_named_too(places):
+    row = transcript_row(1, received=utc_now().date())
+    cycle = open_cycle(places)
+    store.keep(places.store, row)
+    store.keep(places.store, CycleTranscript(cycle_id=cycle.id, transcript_id=row.id))
+
+    line = lines(places, later=timedelta(days=733))["retention"]
+    assert line.what == "kept too long: sessions that an open cycle learns from: 1"
+    assert "bloxloop cancel" in line.next_step
 
 
 def test_a_failed_stage_says_why_and_what_to_do(places):

@@ -1,5 +1,6 @@
 """prefect.yaml is the only source of deployments; what it names must be there."""
 
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
-from deployments.scheduler import IMPROVE, INGEST, ensure_pool
+from deployments.scheduler import ALWAYS_ON, IMPROVE, INGEST, Schedule, ensure_pool
 from deployments.services import deploy_all
 from loop.dataset import MIN_EXAMPLES
 from loop.recipe import recipe_names
@@ -42,6 +43,23 @@ def test_the_names_that_make_run_uses_are_deployed():
     names = {f"{flow_of(one).name}/{name}" for name, one in DEPLOYMENTS.items()}
 
     assert {IMPROVE, INGEST} <= names
+
+
+def test_the_schedules_that_are_always_on_are_there():
+    there = {
+        Schedule(name, one["slug"]) for name, d in DEPLOYMENTS.items() for one in d["schedules"]
+    }
+
+    assert there >= ALWAYS_ON
+
+
+def test_retention_runs_each_day_and_really_deletes():
+    daily = DEPLOYMENTS["daily"]
+    (schedule,) = daily["schedules"]
+
+    assert re.fullmatch(r"\d+ \d+ \* \* \*", schedule["cron"])
+    assert "parameters" not in daily | schedule
+    assert flow_of(daily).parameters.properties["dry_run"]["default"] is False
 
 
 def test_one_cycle_runs_at_a_time():

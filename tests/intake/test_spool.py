@@ -136,6 +136,43 @@ def test_opening_drops_what_a_killed_process_left_and_nothing_else(tmp_path):
     assert len(list(spool.waiting())) == 1
 
 
+def test_what_waits_comes_in_the_order_in_which_it_arrived(tmp_path):
+    spool = opened(tmp_path)
+    for number in range(5):
+        spool.keep(record(number))
+    paths = [one.path for one in spool.waiting()]
+    for path, second in zip(paths, (3, 1, 4, 0, 2), strict=True):
+        os.utime(path, (second, second))
+
+    assert [one.path for one in spool.waiting()] == [paths[n] for n in (3, 1, 4, 0, 2)]
+
+
+def test_of_what_arrived_at_one_moment_the_name_decides(tmp_path):
+    spool = opened(tmp_path)
+    for number in (2, 1, 3):
+        spool.keep(record(number))
+    for path in spool.root.iterdir():
+        os.utime(path, (1, 1))
+
+    names = [one.path.name for one in spool.waiting()]
+    assert names == sorted(names)
+
+
+def test_what_another_process_ships_or_clears_away_meanwhile_is_passed_over(tmp_path):
+    spool = opened(tmp_path)
+    for number in range(3):
+        spool.keep(record(number))
+    (spool.root / "notes.txt").write_text("foreign")
+    waiting = spool.waiting()
+    first = next(waiting)
+    for path in spool.root.glob("*.*"):
+        path.unlink()
+
+    assert first.path.name.startswith(upload(0)["upload_id"])
+    assert list(waiting) == []
+    assert spool.set_aside_by == {}
+
+
 def test_foreign_files_and_links_are_set_aside_and_block_nothing(tmp_path):
     spool = opened(tmp_path)
     spool.keep(record())

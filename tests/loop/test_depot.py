@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from loop.depots import open_depot
 from loop.errors import DepotError, NotFound
 from loop.settings import Settings
-from loop.values import digest_bytes
+from loop.values import digest_bytes, utc_now
 from tests.object_store import BUCKET
 from tests.processes import until
 
@@ -130,12 +131,57 @@ def test_keys_come_in_order_and_only_those_that_begin_so(depot):
     assert list(depot.keys("none/")) == []
 
 
+def test_what_is_deleted_is_gone_for_good_and_only_that(depot):
+    for key in ("raw/1/a", "raw/1/b", "raw/2/a"):
+        depot.put(key, key.encode())
+    done = [depot.delete(key) for key in ("raw/1/a", "raw/1/a", "raw/2/a", "raw/1", "raw/none/x")]
+
+    assert done == [True, False, True, False, False]
+    assert list(depot.keys("")) == ["raw/1/b"]
+    with pytest.raises(NotFound):
+        depot.get("raw/1/a")
+    assert depot.put("raw/1/a", b"other bytes") is True
+
+
+def test_no_folder_is_left_that_names_what_is_gone(depot, tmp_path):
+    digest = depot.put_tree("forms", folder_of(tmp_path / "made", **{"a": b"1", "b/c": b"2"}))
+    for key in list(depot.keys("forms/")):
+        depot.delete(key)
+
+    assert [path.name for path in depot.root.rglob("*")] == ["forms"]
+    with pytest.raises(NotFound, match="the depot has no forms/"):
+        depot.fetch_tree("forms", digest)
+
+
+def test_of_many_that_delete_a_key_at_once_one_did_it_and_writers_go_on(depot):
+    def one(number):
+        depot.put(f"raw/{number}/kept", b"kept")
+        depot.put(f"raw/{number % 2}/gone", b"same")
+        return depot.delete(f"raw/{number % 2}/gone")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(2, 40)))
+
+    assert len(list(depot.keys("raw/"))) == 38
+
+
+def test_when_a_key_was_written_can_be_asked(depot):
+    before = utc_now()
+    depot.put("raw/1/a", b"1")
+
+    assert abs(depot.arrived("raw/1/a") - before) < timedelta(minutes=1)
+    with pytest.raises(NotFound, match="the depot has no raw/1/b"):
+        depot.arrived("raw/1/b")
+
+
 @pytest.mark.parametrize("key", ["../outside", "raw/../../outside", "/etc/passwd", "", "."])
 def test_a_key_that_leaves_the_depot_is_refused(depot, key):
     with pytest.raises(DepotError, match="leaves the depot"):
         depot.put(key, b"x")
     with pytest.raises(DepotError, match="leaves the depot"):
         depot.get(key)
+    with pytest.raises(DepotError, match="leaves the depot"):
+        depot.delete(key)
 
 
 def test_of_many_that_write_a_key_at_once_one_wins_and_no_byte_is_mixed(depot):

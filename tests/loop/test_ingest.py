@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from datetime import date
 
@@ -165,6 +166,33 @@ def test_another_body_under_a_known_id_is_quarantined_and_the_first_stays(places
     assert counts.quarantined == {"second_body": 1}
     assert aside.name == key
     assert rows(places, Transcript)[0].body["user_comment"] == "first"
+
+
+def came_at(places, key, second):
+    """The moment at which an object came into the depot, made up."""
+    os.utime(places.depot.path(key), (second, second))
+
+
+BODIES = [f"body {n}" for n in range(6)]
+
+
+@pytest.mark.parametrize("first", range(6))
+def test_of_bodies_in_one_pass_the_one_that_came_first_stays(places, first):
+    for number, words in enumerate(BODIES):
+        came_at(places, put(places, user_comment=words), (number - first) % 6)
+
+    counts = ingest_uploads(places)
+
+    assert counts.quarantined == {"second_body": 5}
+    assert rows(places, Transcript)[0].body["user_comment"] == BODIES[first]
+
+
+def test_a_body_of_an_earlier_day_came_first_whenever_it_was_shipped(places):
+    came_at(places, put(places, day=date(2026, 3, 2), user_comment="shipped at once"), 1)
+    came_at(places, put(places, day=date(2026, 3, 1), user_comment="shipped late"), 2)
+    ingest_uploads(places)
+
+    assert rows(places, Transcript)[0].body["user_comment"] == "shipped late"
 
 
 def test_one_session_under_two_ids_is_two_transcripts_with_one_digest(places):

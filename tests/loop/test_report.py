@@ -1,4 +1,5 @@
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 from loop.canary import Measured, Trial
 from loop.canary import decide as compare
@@ -6,6 +7,7 @@ from loop.checks import Score
 from loop.dataset import DatasetCard
 from loop.gate import Case, Report, decide
 from loop.ingest import IngestCounts
+from loop.leftovers import Leftovers
 from loop.manifest import Entry, Manifest
 from loop.recipe import read_recipe
 from loop.report import (
@@ -21,11 +23,13 @@ from loop.report import (
     merge_markdown,
     release_markdown,
     release_page,
+    retention_markdown,
     summary_text,
     training_markdown,
     training_plan_markdown,
 )
 from loop.repository import JournalEntry
+from loop.retention import Due
 from loop.values import DatasetRef
 from tests.factories import empty_places
 from tests.golden import golden
@@ -122,6 +126,21 @@ def test_the_ingest_page_reads_as_kept():
     page = ingest_markdown(IngestCounts(118, 2, aside, 120, date(2026, 3, 1)))
 
     assert page == golden("ingest.md", page)
+
+
+def test_the_retention_page_reads_as_kept():
+    due = Due(
+        raw=("raw/a/b.json",) * 120,
+        sessions=("a", "b"),
+        held=("c",),
+        set_aside=(),
+        spool=(Path("notes.txt"),),
+        unfinished=(),
+        leftovers=Leftovers((), ()),
+    )
+    page = retention_markdown(due, dry_run=False)
+
+    assert page == golden("retention.md", page)
 
 
 RECIPE = read_recipe("tiny-cpu")
