@@ -7,14 +7,17 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 from loop.errors import DepotError, NotFound
 from loop.values import Digest, digest_bytes, digest_file, digest_tree, short
+
+TRIES = 100
+"""More often than anybody deletes in one folder while somebody writes into it."""
 
 
 class Depot(Protocol):
@@ -116,10 +119,7 @@ class FolderDepot:
                 yield key
 
     def delete(self, key: str) -> bool:
-        """Remove an object and the folders that it leaves empty, up to the first of its key.
-
-        A `put` into such a folder at this very moment may fail, and can be tried again.
-        """
+        """Remove an object and the folders that it leaves empty, up to the first of its key."""
         path = self.path(key)
         try:
             path.unlink()
@@ -184,9 +184,7 @@ class FolderDepot:
 
     @contextmanager
     def _fresh(self, key: str) -> Iterator[IO[bytes]]:
-        path = self.path(key)
-        _make_folder(path.parent)
-        with NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as temporary:
+        with _temporary(self.path(key).parent) as temporary:
             try:
                 yield temporary
             finally:
@@ -197,12 +195,11 @@ class FolderDepot:
         temporary.chmod(0o444)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            if digest_file(path) != digest:
-                raise taken(key) from None
-            return False
+        while not _linked(temporary, path):
+            with suppress(FileNotFoundError):  # deleted at this very moment
+                if digest_file(path) != digest:
+                    raise taken(key)
+                return False
         _sync_folder(path.parent)
         return True
 
@@ -279,6 +276,24 @@ def _removed(folder: Path) -> bool:
     return True
 
 
+def _temporary(folder: Path) -> IO[bytes]:
+    """A new file in a folder that is made; anew, where a `delete` just found it empty."""
+    for _ in range(TRIES):
+        with suppress(FileNotFoundError):
+            _make_folder(folder)
+            return cast("IO[bytes]", NamedTemporaryFile(dir=folder, prefix=".new-", delete=False))
+    raise DepotError(f"{folder}: expected it to stay once it was made, it was gone {TRIES} times")
+
+
+def _linked(temporary: Path, path: Path) -> bool:
+    """Whether the name was free; nobody ever sees half a file under it."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    return True
+
+
 def _make_folder(folder: Path) -> None:
     """Make a folder that a power cut does not take away again, nor any above it."""
     if not folder.is_dir():
@@ -288,7 +303,10 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:  # `delete` found it empty: who removed it synced the one above
+        return
     try:
         os.fsync(handle)
     finally:

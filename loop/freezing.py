@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from tempfile import mkdtemp
 
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from loop.dataset import MIN_EXAMPLES, Example, Judged, Selection, make_card
@@ -17,7 +18,7 @@ from loop.scenario import all_scenarios
 from loop.store import current_labels, dataset_of, get_transcript, writing
 from loop.tables import Cycle, CycleTranscript, Dataset, Label, LabelIn
 from loop.transcript import Transcript, read_session
-from loop.values import Action, CycleRef, DatasetRef, Digest
+from loop.values import Action, CycleRef, DatasetRef, Digest, short
 
 DATASETS = "datasets"
 """Where a depot keeps them."""
@@ -27,7 +28,8 @@ def freeze_dataset(places: Places, cycle: CycleRef) -> DatasetRef:
     """The dataset of a cycle: frozen once, from the labels of that moment.
 
     Raises:
-        DatasetError: Too few labels can be learnt from; says how many, and why the others not.
+        DatasetError: Too few labels can be learnt from; says how many, and why the others not. Or a
+            session was deleted while it was being frozen.
     """
     with Session(places.store) as session:
         if found := dataset_of(session, cycle.id):
@@ -41,11 +43,21 @@ def freeze_dataset(places: Places, cycle: CycleRef) -> DatasetRef:
     known = _transcripts_in(places, previous)
     card = make_card(selection, previous, known)
     row = Dataset(cycle_id=cycle.id, digest=digest, card=card.model_dump(mode="json"))
-    with writing(places.store) as session:
-        session.add(row)
-        ids = (judgement.label.transcript_id for judgement in judged)
-        session.add_all(CycleTranscript(cycle_id=cycle.id, transcript_id=i) for i in ids)
+    _keep(places, row, [judgement.label.transcript_id for judgement in judged])
     return _ref(row)
+
+
+def _keep(places: Places, row: Dataset, ids: Iterable[str]) -> None:
+    """The row, and which transcripts it was made from: all of them are still there, or none is."""
+    try:
+        with writing(places.store) as session:
+            session.add(row)
+            session.add_all(CycleTranscript(cycle_id=row.cycle_id, transcript_id=i) for i in ids)
+    except IntegrityError as error:
+        raise DatasetError(
+            f"dataset {short(row.digest)}: a session in it was deleted, or another run froze this "
+            "cycle, at this very moment; retry the cycle"
+        ) from error
 
 
 def _ref(row: Dataset) -> DatasetRef:

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,14 @@ from loop import cycles
 from loop.cycles import Ending
 from loop.depot import FolderDepot
 from loop.derived import Derived
-from loop.errors import CycleError, NotFound, StoreError
+from loop.errors import CycleError, DatasetError, NotFound, StoreError
 from loop.forgetting import Asked, check_upload_id, find_traces, forget
 from loop.freezing import freeze_dataset
 from loop.importing import import_labelled
 from loop.ingest import ingest_uploads
 from loop.labels import check_label
 from loop.places import open_places
+from loop.retention import retain
 from loop.sessions import generate
 from loop.settings import Settings
 from loop.store import is_forgotten, keep, scrub, upload_digest
@@ -64,8 +66,8 @@ def at_home(tmp_path):
     made.store.dispose()
 
 
-def record(words, made=PLANTED):
-    sent = made.upload | {"user_prompt": f"{MARKER}, {words}"}
+def record(words):
+    sent = PLANTED.upload | {"user_prompt": f"{MARKER}, {words}"}
     return Record(received=utc_now().date(), privacy="1", redacted={}, upload=sent)
 
 
@@ -86,17 +88,22 @@ def leave_in_spool(places):
     (places.settings.aside / f"{ID}.{digest_bytes(data)}.json.17").write_bytes(data)
 
 
-def plant(places, number=1):
-    """An upload that left a trace everywhere, among 60 others; the dataset that learnt from it."""
+def label_it(places):
+    """An upload among 60 others that were labelled, with two bodies in the depot and two copies."""
     labelled(places, 1, 60)
     send(places, "and the light is out", "once more")
     ingest_uploads(places)
     leave_in_spool(places)
     note = PLANTED.truth.model_copy(update={"note": MARKER})
     keep(places.store, check_label(note, made_by="ada"))
-    found = freeze_dataset(places, ref := cycle(places, number))
+
+
+def plant(places):
+    """The same, frozen in a dataset, and a model that learnt from it: a trace everywhere."""
+    label_it(places)
+    found = freeze_dataset(places, ref := cycle(places, 1))
     adapter = ModelForm(
-        inputs=digest_json(["adapter", number]),
+        inputs=digest_json("adapter"),
         form=Form.ADAPTER,
         digest=digest_json("weights"),
         sha256=digest_json("weights"),
@@ -268,6 +275,33 @@ def test_what_is_forgotten_while_ingest_reads_it_does_not_come_back(places):
     assert rows_of_it(places) == 0
 
 
+class FreezingDepot(FolderDepot):
+    """A depot in which the upload is forgotten right after a dataset with it was written."""
+
+    def __init__(self, places):
+        super().__init__(places.settings.depot_root)
+        self.places = places
+
+    def put_tree(self, prefix, folder):
+        digest = super().put_tree(prefix, folder)
+        forget(self.places, [ID], ASKED)
+        return digest
+
+
+def test_what_is_forgotten_while_it_is_frozen_makes_no_dataset_and_a_retry_does(places):
+    label_it(places)
+    broken = replace(places, depot=FreezingDepot(places))
+    with pytest.raises(DatasetError, match=r"a session in it was deleted, .* retry the cycle"):
+        freeze_dataset(broken, first := cycle(places, 1))
+    unfinished = holding(places.depot.root / "datasets", MARKER)
+    freeze_dataset(places, first)
+    retain(places, utc_now() + timedelta(days=2))  # the unfinished one is a leftover
+
+    assert unfinished
+    assert rows_of_it(places) == 0
+    assert holding(places.depot.root, MARKER, ID) == set()
+
+
 def test_a_record_of_a_forgotten_upload_is_not_imported_again(places, tmp_path):
     (folder := tmp_path / "records").mkdir()
     shutil.copy(IMPORTED, folder)
@@ -282,9 +316,9 @@ def test_a_record_of_a_forgotten_upload_is_not_imported_again(places, tmp_path):
     assert list(places.depot.keys(f"imports/{row.id}/")) == []
 
 
-def held(places, number=1):
+def held(places):
     """The planted upload, frozen by a cycle that is open."""
-    ref, _ = plant(places, number)
+    ref, _ = plant(places)
     keep(places.store, OpenCycle(model=ref.model, cycle_id=ref.id, flow_run_id="run"))
     return ref
 

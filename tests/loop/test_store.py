@@ -4,7 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event, inspect, text
 from sqlalchemy.exc import IntegrityError, StatementError
@@ -18,9 +20,10 @@ from loop.publishing import add_factory
 from loop.repository import init_repository, read_fleet
 from loop.settings import Settings
 from loop.store import open_store
-from loop.tables import CycleEnd, OpenCycle, Quarantined, Release, StageMark
+from loop.tables import CycleEnd, OpenCycle, Quarantined, Release, StageMark, Transcript
 from loop.values import digest_json
 from tests.candidates import FACTORY, keep_form, serving
+from tests.factories import transcript_row
 from tests.whole_cycles import released_cycle
 
 
@@ -52,6 +55,22 @@ def test_a_store_that_is_opened_again_keeps_what_it_holds(engine, store_url):
 
     with Session(again) as session:
         assert len(session.exec(select(Quarantined)).all()) == 1
+    again.dispose()
+
+
+def test_a_store_of_older_code_is_brought_up_with_its_rows(engine, store_url):
+    store.keep(engine, transcript_row())
+    config = Config()
+    config.set_main_option("script_location", str(store.MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+    before = tables(engine)
+    again = open_store(store_url)
+
+    assert tables(again) - before == {"forgotten"}
+    with Session(again) as session:
+        assert session.exec(select(Transcript)).one().body == transcript_row().body
     again.dispose()
 
 
