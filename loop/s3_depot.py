@@ -5,7 +5,7 @@ Imported only where a setting names a bucket: boto3 is slow to load, and a folde
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -195,25 +195,26 @@ class S3Depot:
 
     def _put(self, key: str, source: bytes | Path, digest: Digest) -> bool:
         check_key(key)
-        with translated(str(self.bucket), key):
-            if self._create(key, source, digest):
-                return True
-        if PurePosixPath(key).stem != digest and self._digest(key) != digest:
-            raise taken(key)
-        return False
+        while not self._create(key, source, digest):
+            with suppress(NotFound):  # deleted at this very moment
+                if PurePosixPath(key).stem != digest and self._digest(key) != digest:
+                    raise taken(key)
+                return False
+        return True
 
     def _create(self, key: str, source: bytes | Path, digest: Digest) -> bool:
         """Whether the object is new; asked again while another writer of it is just ending."""
-        for left in reversed(range(CLASHES)):
-            try:
-                self._write(self._client, key, source, digest, IfNoneMatch="*")
-            except ClientError as error:
-                if status_of(error) == HTTPStatus.PRECONDITION_FAILED:
-                    return False
-                if code_of(error) != "ConditionalRequestConflict" or not left:
-                    raise
-            else:
-                break
+        with translated(str(self.bucket), key):
+            for left in reversed(range(CLASHES)):
+                try:
+                    self._write(self._client, key, source, digest, IfNoneMatch="*")
+                except ClientError as error:
+                    if status_of(error) == HTTPStatus.PRECONDITION_FAILED:
+                        return False
+                    if code_of(error) != "ConditionalRequestConflict" or not left:
+                        raise
+                else:
+                    break
         return True
 
     def _write(

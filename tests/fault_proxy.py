@@ -1,7 +1,7 @@
 """An HTTP proxy before an object store that fails as asked, and writes down what it was asked for.
 
 moto keeps a body without comparing it with its checksum, and looks at a condition and writes in two
-steps. So the proxy compares, and lets one write through at a time.
+steps. So the proxy compares, and lets one request through at a time.
 """
 
 import asyncio
@@ -94,7 +94,7 @@ class FaultProxy:
         self._thread = Thread(target=self._loop.run_forever, name="fault proxy", daemon=True)
         self._server: asyncio.Server | None = None
         self._port = 0
-        self._one_write = asyncio.Lock()
+        self._one_at_a_time = asyncio.Lock()
         self._serving: set[asyncio.Task[None] | None] = set()
 
     def start(self) -> None:
@@ -170,9 +170,7 @@ class FaultProxy:
             return _refusal(403, "AccessDenied")
         if not asked.is_whole():
             return _refusal(400, "BadDigest")
-        if asked.method in ("GET", "HEAD"):
-            return await self._forward(asked)
-        async with self._one_write:
+        async with self._one_at_a_time:
             return await self._forward(asked)
 
     async def _forward(self, asked: Asked) -> bytes:

@@ -1,3 +1,4 @@
+import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event, Lock
@@ -64,6 +65,48 @@ def test_a_record_lies_under_its_upload_id_and_the_digest_of_its_bytes(tmp_path,
     assert ship(spool, depot) == (1, {})
     assert list(depot.keys("raw/")) == [f"raw/{upload(1)['upload_id']}/{digest_bytes(data)}.json"]
     assert list(spool.waiting()) == []
+
+
+class NotingDepot(FolderDepot):
+    """A depot that refuses the first of some keys, and notes which it was asked for."""
+
+    def __init__(self, root, refuse):
+        super().__init__(root)
+        self.refuse, self.asked = refuse, []
+
+    def put(self, key, data):
+        self.asked.append(data)
+        if len(self.asked) <= self.refuse:
+            raise DepotError("not this one")
+        return super().put(key, data)
+
+
+def spool_with_bodies(root, *comments):
+    """Several bodies of one id, and their bytes, the oldest first."""
+    spool = spool_with(root)
+    for at, comment in enumerate(comments):
+        body = upload(1, user_comment=comment)
+        spool.keep(Record(received="2026-03-01", privacy="1", redacted={}, upload=body))
+        (path,) = [one.path for one in spool.waiting() if comment in one.path.read_text()]
+        os.utime(path, (at, at))
+    return spool, [one.path.read_bytes() for one in spool.waiting()]
+
+
+def test_the_bodies_of_one_id_go_in_the_order_in_which_they_came(tmp_path):
+    spool, bodies = spool_with_bodies(tmp_path, "third letter", "a second", "zero")
+    depot = NotingDepot(tmp_path / "depot", refuse=0)
+
+    assert ship(spool, depot) == (3, {})
+    assert depot.asked == bodies
+
+
+def test_a_later_body_of_an_id_waits_for_an_earlier_one(tmp_path):
+    spool, bodies = spool_with_bodies(tmp_path, "first", "second")
+    depot = NotingDepot(tmp_path / "depot", refuse=1)
+
+    assert ship(spool, depot) == (0, {"refused": 1})
+    assert ship(spool, depot) == (2, {})
+    assert depot.asked == [bodies[0], *bodies]
 
 
 def test_what_a_newer_version_kept_is_shipped_as_it_is(tmp_path, depot):

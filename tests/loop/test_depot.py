@@ -39,6 +39,10 @@ class InFolders:
     def lose(self, settings, key):
         (settings.depot_place / key).unlink()
 
+    def names_left(self, settings):
+        """Below the first part of all keys."""
+        return [path.name for path in settings.depot_place.glob("*/**/*")]
+
 
 class InBuckets:
     """Depots in an object store, and what somebody with more rights than ours does to them."""
@@ -57,6 +61,13 @@ class InBuckets:
 
     def lose(self, settings, key):
         self.store.behind.delete_object(**self._named(settings, key))
+
+    def names_left(self, settings):
+        """Of objects, and of files that were copied from the store."""
+        copied = [path for path in settings.copies.glob("*/*/[!.]*/**/*") if path.is_file()]
+        prefix = self._named(settings, "")["Key"]
+        listed = self.store.behind.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+        return copied + [one["Key"] for one in listed.get("Contents", ())]
 
     def _named(self, settings, key):
         prefix = settings.depot_place.removeprefix(f"s3://{BUCKET}/")
@@ -143,12 +154,14 @@ def test_what_is_deleted_is_gone_for_good_and_only_that(depot):
     assert depot.put("raw/1/a", b"other bytes") is True
 
 
-def test_no_folder_is_left_that_names_what_is_gone(depot, tmp_path):
+def test_no_name_and_no_copy_is_left_of_what_is_gone(backend, settings, depot, tmp_path):
     digest = depot.put_tree("forms", folder_of(tmp_path / "made", **{"a": b"1", "b/c": b"2"}))
+    depot.fetch_tree("forms", digest)
+    there = len(backend.names_left(settings))
     for key in list(depot.keys("forms/")):
         depot.delete(key)
 
-    assert [path.name for path in depot.root.rglob("*")] == ["forms"]
+    assert (there, backend.names_left(settings)) == (4, [])
     with pytest.raises(NotFound, match="the depot has no forms/"):
         depot.fetch_tree("forms", digest)
 

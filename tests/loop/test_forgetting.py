@@ -279,7 +279,7 @@ class FreezingDepot(FolderDepot):
     """A depot in which the upload is forgotten right after a dataset with it was written."""
 
     def __init__(self, places):
-        super().__init__(places.settings.depot_root)
+        super().__init__(places.settings.depot_place)
         self.places = places
 
     def put_tree(self, prefix, folder):
