@@ -2,9 +2,12 @@
 
 import argparse
 import logging
+from pathlib import Path
 
+from intake.certificate import Certificate
 from intake.parts import make_parts
 from intake.serving import LOOPBACK, Listening, serve
+from loop.errors import CertificateError
 from loop.settings import get_settings
 
 
@@ -14,13 +17,17 @@ def main() -> None:
     parser.add_argument("--host", default=LOOPBACK)
     parser.add_argument("--port", type=int, default=8010)
     parser.add_argument("--private-port", type=int, default=8011, help="/ready and /metrics")
-    parser.add_argument("--certfile", help="serve TLS by itself, with this chain in PEM")
-    parser.add_argument("--keyfile", help="the key of that certificate")
+    parser.add_argument("--certfile", type=Path, help="serve TLS by itself, with this PEM chain")
+    parser.add_argument("--keyfile", type=Path, help="the key of that certificate")
     sent = parser.parse_args()
     if bool(sent.certfile) != bool(sent.keyfile):
         parser.error("--certfile and --keyfile go together")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    serve(make_parts(get_settings()), Listening(**vars(sent)))
+    try:
+        tls = Certificate(sent.certfile, sent.keyfile) if sent.certfile else None
+    except CertificateError as error:
+        parser.error(str(error))
+    serve(make_parts(get_settings()), Listening(sent.host, sent.port, sent.private_port, tls))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """What an operator can measure: counts by closed lists, and never anything of an upload."""
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from intake.door import Door
-from intake.refusals import REASONS, SLOW_HEADER
+from intake.refusals import REASONS
 from intake.seen import OUTCOMES, Outcome
 from intake.seldom import Seldom
 from intake.shipper import FAILURES, Shipper
@@ -35,6 +36,11 @@ class Metrics:
             ["rule", "anonymizer"],
             registry=self._registry,
         )
+        self._expires = Gauge(
+            "intake_certificate_expires_timestamp_seconds",
+            "When the certificate that intake serves ends; 0 without one.",
+            registry=self._registry,
+        )
         self._registry.register(_Look(door, spool, shipper))
         self._begin_at_zero()
 
@@ -49,9 +55,9 @@ class Metrics:
         """Count an upload that was not taken, by one of `REASONS`."""
         self._refused.labels(reason).inc()
 
-    def slow_header(self) -> None:
-        """Count a connection whose headers did not come in time."""
-        self.refused(SLOW_HEADER)
+    def certificate_ends(self, at: datetime) -> None:
+        """Note when the certificate that is served from now on ends."""
+        self._expires.set(at.timestamp())
 
     def text(self) -> bytes:
         """All of it, in Prometheus' text format."""

@@ -40,7 +40,7 @@ class Parts:
     def running(self) -> Iterator[None]:
         """Open the spool, ship and forget for as long as the block lasts."""
         self.spool.open()
-        self.rates.check()
+        self.rates.open()
         forgetter = Forgetter(self.rates)
         forgetter.start()
         self.shipper.start()

@@ -6,18 +6,15 @@ that day; both are deleted at midnight UTC, and neither is ever stored with a re
 
 import hmac
 import logging
-import os
-import secrets
 import sqlite3
-import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from threading import Event, Lock, Thread
 
+from intake.day_key import day_key, private_folder, warn_unless_in_memory
 from intake.refusals import Refused
 from loop.errors import SpoolError
 from loop.values import utc_now
@@ -55,6 +52,18 @@ class Rates:
         self._counts, self._keys, self._allowance, self._now = counts, keys, allowance, now
         self._lock = Lock()
         self._open: tuple[date, sqlite3.Connection] | None = None
+
+    def open(self) -> None:
+        """Tell the log what keeps uploads from being counted, or their key from being safe.
+
+        Where they cannot be counted none is taken, but what waits in the spool still ships: on a
+        full disk that may be what makes room.
+        """
+        try:
+            self.check()
+            warn_unless_in_memory(self._keys)
+        except (SpoolError, OSError) as error:
+            logger.error("uploads are not taken until this is mended: %s", error)  # noqa: TRY400
 
     def check(self) -> None:
         """Nothing, if uploads can be counted.
@@ -128,8 +137,7 @@ class Rates:
             self._open = None
 
     def _name(self, day: date, network: str) -> bytes:
-        key = _read_or_make_key(self._keys / f"key-{day}")
-        return hmac.digest(key, network.encode(), "sha256")
+        return hmac.digest(day_key(self._keys, day), network.encode(), "sha256")
 
 
 class Forgetter(Thread):
@@ -157,19 +165,6 @@ class Forgetter(Thread):
         return min(LOOK_S, self._rates.until_midnight_s())
 
 
-def private_folder(path: Path) -> None:
-    """Make a folder of this user alone, where there is none.
-
-    Raises:
-        SpoolError: Somebody else can read or replace what lies in it.
-    """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = path.lstat()
-    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-    if not ours or stat.S_IMODE(found.st_mode) & 0o077:
-        raise SpoolError(f"{path}: expected a folder of this user that nobody else can read")
-
-
 def _connect(path: Path) -> sqlite3.Connection:
     path.touch(mode=0o600)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -177,12 +172,3 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may forget some counts
     connection.execute(_TABLE)
     return connection
-
-
-def _read_or_make_key(path: Path) -> bytes:
-    if not path.exists():
-        with NamedTemporaryFile(dir=path.parent) as made, suppress(FileExistsError):
-            made.write(secrets.token_bytes(32))
-            made.flush()
-            os.link(made.name, path)  # of several processes, one wins and all read its key
-    return path.read_bytes()

@@ -35,18 +35,23 @@ async def add_transcript(request: Request, parts: PartsDep) -> dict[str, str]:
     """Keep one transcript: durable on return."""
     if not is_confidential(request):
         raise Refused("not_tls")
+    _check_length(request, parts.limits)
     with parts.door.entered():
         body = await _read_body(request, parts.limits)
         await run_in_threadpool(_take, body, request, parts)
     return {}
 
 
-async def _read_body(request: Request, limits: Limits) -> bytes:
-    """The body, counted while it comes in; what a header declares is only a hint."""
+def _check_length(request: Request, limits: Limits) -> None:
+    """Before anything that would pass: sending the same again never helps here."""
     if {"content-length", "transfer-encoding"} <= set(request.headers):
         raise Refused("framing")  # two lengths: a proxy may have read the other one
     if _declared_length(request) > limits.body_bytes:
         raise Refused("too_large")
+
+
+async def _read_body(request: Request, limits: Limits) -> bytes:
+    """The body, counted while it comes in; what a header declares is only a hint."""
     body = bytearray()
     try:
         async with asyncio.timeout(limits.body_seconds):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from threading import Thread
 from types import FrameType
 
@@ -10,32 +11,33 @@ import uvicorn
 from fastapi import FastAPI
 
 from intake.app import create_app
-from intake.deadlines import Deadlines, protocol_with
-from intake.door import Door
+from intake.certificate import Certificate
+from intake.deadlines import DeadlineLoop, Deadlines, protocol_with
 from intake.parts import Limits, Parts
 from intake.private import create_private_app
 
 LOOPBACK = "127.0.0.1"
 ALWAYS = [("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store")]
 HSTS = [("Strict-Transport-Security", "max-age=31536000")]
+TICKS_A_LOOK = 10
+"""Once a second, whether another certificate lies there."""
 FOR_THE_ANSWER_S = 5.0
 """On top of the body's deadline: to check a body, sync it and answer."""
 
 
 @dataclass(frozen=True)
 class Listening:
-    """Where intake listens; with a certificate and its key it speaks TLS there by itself."""
+    """Where intake listens; with a certificate it speaks TLS there by itself."""
 
     host: str
     port: int
     private_port: int
-    certfile: str | None = None
-    keyfile: str | None = None
+    certificate: Certificate | None = None
 
 
 def serve(parts: Parts, where: Listening) -> None:
     """Serve phones until a signal, and on loopback their operator."""
-    server = DrainingServer(_public(parts, where), parts.door)
+    server = DrainingServer(_public(parts, where), parts, where.certificate)
     with _beside(create_private_app(parts), where.private_port):
         server.run()
 
@@ -43,9 +45,13 @@ def serve(parts: Parts, where: Listening) -> None:
 class DrainingServer(uvicorn.Server):
     """At the first signal refuses new uploads and finishes those under way; then ends."""
 
-    def __init__(self, config: uvicorn.Config, door: Door) -> None:
+    def __init__(
+        self, config: uvicorn.Config, parts: Parts, certificate: Certificate | None
+    ) -> None:
         super().__init__(config)
-        self._door = door
+        self._door, self._metrics, self._certificate = parts.door, parts.metrics, certificate
+        if certificate:
+            parts.metrics.certificate_ends(certificate.ends)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Close the door; a second signal ends it as uvicorn does."""
@@ -54,26 +60,29 @@ class DrainingServer(uvicorn.Server):
         self._door.closed = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether it is over: several times a second."""
+        """Whether it is over: ten times a second."""
         if self._door.closed and not self._door.inside:
             self.should_exit = True
+        if self._certificate and counter % TICKS_A_LOOK == 0 and self._certificate.renew():
+            self._metrics.certificate_ends(self._certificate.ends)
         return await super().on_tick(counter)
 
 
 def _public(parts: Parts, where: Listening) -> uvicorn.Config:
+    tls = where.certificate
     return uvicorn.Config(
         create_app(parts),
         host=where.host,
         port=where.port,
-        http=protocol_with(deadlines_of(parts.limits), parts.metrics.slow_header),
+        http=protocol_with(deadlines_of(parts.limits), parts.metrics.refused),
+        loop=partial(DeadlineLoop, parts.limits.header_seconds),  # type: ignore[arg-type]
         ws="none",
         access_log=False,  # it would keep addresses
         server_header=False,
         proxy_headers=False,  # the app's own middleware reads them
         timeout_graceful_shutdown=15,
-        ssl_certfile=where.certfile,  # Python's own defaults: TLS 1.2 at least
-        ssl_keyfile=where.keyfile,
-        headers=[*ALWAYS, *(HSTS if where.certfile else [])],
+        ssl_context_factory=(lambda _config, _default: tls.context) if tls else None,
+        headers=[*ALWAYS, *(HSTS if tls else [])],
     )
 
 

@@ -170,8 +170,8 @@ def _ship_one(spool: Spool, depot: Depot, spooled: Spooled) -> bool:
 
 
 def _read(path: Path) -> bytes:
-    """The bytes of a file; OSError where a link has taken its place."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+    """The bytes of a file; OSError where a link has taken its place, nothing where a pipe has."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         return file.read()
 
 

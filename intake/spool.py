@@ -1,5 +1,6 @@
 """The spool: what intake accepted, durably on this machine until the depot has it."""
 
+import errno
 import fcntl
 import logging
 import os
@@ -71,7 +72,7 @@ class Spool:
     def __init__(self, root: Path, room: Room, sync: Callable[[int], None] = os.fsync) -> None:
         """A spool in `root`, which need not exist before it is opened."""
         self.root, self.room, self._sync = root, room, sync
-        self._commit = GroupCommit(self._sync_folder)
+        self._commit = GroupCommit(lambda: self._sync_folder(self.root))
         self._seen = Seen()
         self._held: int | None = None
         self._length, self._counted_at = 0, -COUNTED_EVERY_S
@@ -110,11 +111,10 @@ class Spool:
     def open(self) -> None:
         """Make the folder, drop what a killed process left half-written, remember what waits."""
         self.close()
-        (self.root / ASIDE).mkdir(parents=True, exist_ok=True)
+        self._make_folder(self.root)
         self._held = os.open(self.root, os.O_RDONLY)
         if _alone(self._held):
-            for path in self.root.glob(f"{_FRESH}*"):
-                path.unlink()
+            self._sweep()
         fcntl.flock(self._held, fcntl.LOCK_SH)
         for spooled in self.waiting():
             self._seen.add(spooled.upload_id, spooled.digest)
@@ -137,9 +137,9 @@ class Spool:
             named = _NAME.fullmatch(path.name)
             with suppress(FileNotFoundError):
                 if named is None:
-                    self.set_aside(path, "foreign")
+                    self._try_aside(path, "foreign")
                 elif not stat.S_ISREG(path.lstat().st_mode):
-                    self.set_aside(path, "not_a_file")
+                    self._try_aside(path, "not_a_file")
                 else:
                     yield Spooled(path, *named.groups())
 
@@ -152,11 +152,30 @@ class Spool:
 
     def set_aside(self, path: Path, reason: AsideReason) -> None:
         """Keep a file where it blocks nothing, beside others of its name, and count it."""
-        (self.root / ASIDE).mkdir(exist_ok=True)  # somebody may have cleared it away
+        (self.root / ASIDE).mkdir(exist_ok=True)
+        if (self.root / ASIDE).is_symlink():
+            raise NotADirectoryError(errno.ENOTDIR, "a link, through which files would leave")
         path.rename(self.root / ASIDE / f"{path.name}.{time.time_ns()}")
         with self._counting:
             self.set_aside_by[reason] += 1
         logger.error("a spool file is set aside: %s", reason)
+
+    def _try_aside(self, path: Path, reason: AsideReason) -> None:
+        """`set_aside`, but on a disk that is full or cannot be written the file just stays."""
+        try:
+            self.set_aside(path, reason)
+        except FileNotFoundError:  # another process was here first
+            return
+        except OSError as error:
+            logger.warning("a spool file cannot be set aside: %s", error.strerror)
+
+    def _sweep(self) -> None:
+        """Drop half-written files; what cannot be dropped stays, and blocks nobody."""
+        for path in self.root.glob(f"{_FRESH}*"):
+            try:
+                path.unlink()
+            except OSError as error:
+                logger.warning("a half-written spool file stays: %s", error.strerror)
 
     def _write(self, path: Path, data: bytes) -> None:
         with NamedTemporaryFile(dir=self.root, prefix=_FRESH) as temporary:
@@ -165,6 +184,8 @@ class Spool:
             self._sync(temporary.fileno())
             if not path.exists():
                 _link(Path(temporary.name), path)
+        if _is_no_file(path):
+            raise FileExistsError(errno.EEXIST, "something else has an upload's name")
         self._commit()  # also where another request linked it and has not come this far
         self._length += 1
 
@@ -174,12 +195,19 @@ class Spool:
             self._counted_at, self._length = now, sum(1 for _ in _uploads(self.root))
         return self._length
 
-    def _sync_folder(self) -> None:
-        folder = os.open(self.root, os.O_RDONLY)
+    def _make_folder(self, folder: Path) -> None:
+        """Where it is new, a power cut must not take it away with what came into it since."""
+        if not folder.is_dir():
+            self._make_folder(folder.parent)
+            folder.mkdir(exist_ok=True)
+            self._sync_folder(folder.parent)
+
+    def _sync_folder(self, folder: Path) -> None:
+        handle = os.open(folder, os.O_RDONLY)
         try:
-            self._sync(folder)
+            self._sync(handle)
         finally:
-            os.close(folder)
+            os.close(handle)
 
 
 def _alone(folder: int) -> bool:
@@ -209,6 +237,14 @@ def _link(temporary: Path, path: Path) -> None:
         os.link(temporary, path)
     except FileExistsError:
         return
+
+
+def _is_no_file(path: Path) -> bool:
+    """Whether a link, folder or pipe is there; a file that was shipped meanwhile is not."""
+    try:
+        return not stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _written(entry: os.DirEntry[str]) -> float | None:

@@ -7,6 +7,7 @@ LoopError
 ├── DepotError            bytes that do not match their name, or a key that is taken by other bytes
 ├── DepotAway             an object store that gives no usable answer, whatever the key
 ├── SpoolError            intake cannot keep an upload durably right now
+├── CertificateError      a certificate and key that intake cannot serve TLS with
 ├── TranscriptError       an upload that is not a usable transcript
 ├── PrivacyError          a transcript that still carries what its phone promised to strip
 ├── FactsError            a table of facts that cannot be used as written
@@ -76,6 +77,10 @@ _WHAT_TO_DO: dict[AwayReason, str] = {
 
 class SpoolError(LoopError):
     """Intake cannot keep an upload durably right now."""
+
+
+class CertificateError(LoopError):
+    """A certificate and key that intake cannot serve TLS with."""
 
 
 class TranscriptError(LoopError):

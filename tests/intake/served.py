@@ -1,10 +1,12 @@
 """The real program on a real socket, and what no client library sends."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 
@@ -75,3 +77,10 @@ def rest_of(line):
 def measured(private_port):
     """The metrics' lines."""
     return httpx.get(f"http://127.0.0.1:{private_port}/metrics").text.splitlines()
+
+
+def most_memory(process):
+    """The most bytes that a process ever had in memory at once."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+    return int(kilobytes) * 1024

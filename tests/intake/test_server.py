@@ -1,32 +1,23 @@
-"""The real program on a real socket: killed, stopped, and sent what no client library sends."""
+"""The real program on a real socket: stopped, shared by processes, asked by its operator."""
 
-import json
 import signal
 import socket
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
-from intake.spool import Room, Spool
 from loop.depot import FolderDepot
 from tests.factories import upload
 from tests.intake.served import connected, free_port, measured, rest_of, served
-from tests.processes import until
-
-CAP = 256 * 1024
 
 
-def upload_until_it_dies(url, numbers):
+def upload_all(url, numbers):
     """The ids that were acknowledged."""
     kept = []
     with httpx.Client() as client:
         for number in numbers:
             sent = upload(number)
-            try:
-                if client.post(f"{url}/transcripts", json=sent).status_code == 200:
-                    kept.append(sent["upload_id"])
-            except httpx.TransportError:
-                break
+            if client.post(f"{url}/transcripts", json=sent).status_code == 200:
+                kept.append(sent["upload_id"])
     return kept
 
 
@@ -34,43 +25,9 @@ def in_depot(home):
     return {key.split("/")[1] for key in FolderDepot(home / "depot").keys("raw/")}
 
 
-def objects_of(home, upload_id):
-    return list(FolderDepot(home / "depot").keys(f"raw/{upload_id}/"))
-
-
-def kill_while_uploading(home, start):
-    """The ids that were acknowledged before the process was killed."""
-    before = len(in_depot(home))
-    with served(home) as (url, process), ThreadPoolExecutor(4) as pool:
-        working = [
-            pool.submit(upload_until_it_dies, url, range(first, first + 10_000))
-            for first in range(start, start + 40_000, 10_000)
-        ]
-        until(lambda: len(in_depot(home)) > before + 20)
-        process.send_signal(signal.SIGKILL)
-        return [upload_id for worker in working for upload_id in worker.result()]
-
-
-def test_what_was_acknowledged_before_a_kill_reaches_the_depot_after_a_restart(tmp_path):
-    kept = [
-        upload_id
-        for start in (0, 100_000, 200_000)
-        for upload_id in kill_while_uploading(tmp_path, start)
-    ]
-
-    with served(tmp_path) as (_url, process):
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-
-    assert len(kept) > 60
-    assert [len(objects_of(tmp_path, upload_id)) for upload_id in kept] == [1] * len(kept)
-    assert list(Spool(tmp_path / "spool", Room()).waiting()) == []
-    assert list((tmp_path / "spool").glob(".new-*")) == []
-
-
 def test_a_stopped_intake_has_shipped_everything(tmp_path):
     with served(tmp_path) as (url, process):
-        kept = upload_until_it_dies(url, range(20))
+        kept = upload_all(url, range(20))
         process.send_signal(signal.SIGTERM)
         status = process.wait()
 
@@ -79,60 +36,10 @@ def test_a_stopped_intake_has_shipped_everything(tmp_path):
     assert len(kept) == 20
 
 
-def answer_to(url, head, *chunks):
-    """The first line and the rest of what the server says to raw bytes."""
-    host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=60) as line:
-        line.sendall(head)
-        for chunk in chunks:
-            try:
-                line.sendall(chunk)
-            except (BrokenPipeError, ConnectionResetError):
-                break
-        first, _, rest = _all(line).partition(b"\r\n")
-    return first, rest
-
-
-def _all(line):
-    said = b""
-    while b"\r\n\r\n" not in said or not said.endswith((b"}", b".")):
-        if not (more := line.recv(65536)):
-            break
-        said += more
-    return said
-
-
-def test_raw_requests_get_the_contracts_answers(tmp_path):
-    head = (
-        b"POST /transcripts HTTP/1.1\r\nHost: intake\r\nContent-Type: application/json\r\n"
-        b"Connection: close\r\n"
-    )
-    chunked = head + b"Transfer-Encoding: chunked\r\n\r\n"
-    body = json.dumps(upload()).encode()
-    whole = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
-    large = b"%x\r\n" % (CAP + 1) + b" " * (CAP + 1)
-
-    with served(tmp_path) as (url, _process):
-        accepted = answer_to(url, chunked, whole)
-        declared = answer_to(url, head + b"Content-Length: 9999999999\r\n\r\n")
-        counted = answer_to(url, chunked, large)
-        both = answer_to(url, chunked[:-2] + b"Content-Length: 5\r\n\r\n", whole)
-        negative = answer_to(url, head + b"Content-Length: -5\r\n\r\n")
-
-    assert accepted[0] == b"HTTP/1.1 200 OK"
-    assert accepted[1].endswith(b"{}")
-    assert b" 413 " in declared[0]
-    assert counted[0].split()[1] == b"413"
-    assert b'{"error":"body_too_large"}' in counted[1]
-    assert b" 400 " in negative[0]
-    assert b" 400 " in both[0]
-    assert both[1].endswith(b'{"error":"body_invalid"}')
-
-
 def test_operators_are_answered_on_a_port_of_their_own(tmp_path):
     private = free_port()
     with served(tmp_path, private) as (url, _process):
-        upload_until_it_dies(url, range(1))
+        upload_all(url, range(1))
         ready = httpx.get(f"http://127.0.0.1:{private}/ready")
         counts = httpx.get(f"http://127.0.0.1:{private}/metrics")
         public = [httpx.get(f"{url}/{path}").status_code for path in ("ready", "metrics")]

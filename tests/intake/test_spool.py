@@ -2,6 +2,7 @@ import errno
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ def record(number=1, **more):
 
 
 def opened(root, **more):
+    (root / "spool").mkdir(exist_ok=True)
     spool = Spool(root / "spool", room=Room(), **more)
     spool.open()
     return spool
@@ -102,7 +104,7 @@ def test_a_disk_that_fails_leaves_nothing_and_says_so(tmp_path, code):
     with pytest.raises(SpoolError):
         spool.keep(record())
 
-    assert [path.name for path in spool.root.iterdir()] == [ASIDE]
+    assert list(spool.root.iterdir()) == []
 
 
 def test_without_its_folder_the_spool_is_unavailable_and_recovers_with_it(tmp_path):
@@ -171,17 +173,6 @@ def test_what_another_process_ships_or_clears_away_meanwhile_is_passed_over(tmp_
     assert first.path.name.startswith(upload(0)["upload_id"])
     assert list(waiting) == []
     assert spool.set_aside_by == {}
-
-
-def test_foreign_files_and_links_are_set_aside_and_block_nothing(tmp_path):
-    spool = opened(tmp_path)
-    spool.keep(record())
-    (waiting,) = spool.waiting()
-    (spool.root / "notes.txt").write_text("foreign")
-    (spool.root / waiting.path.name.replace("1.", "2.", 1)).symlink_to("/etc/hostname")
-
-    assert [one.path for one in spool.waiting()] == [waiting.path]
-    assert len(list((spool.root / ASIDE).iterdir())) == 2
 
 
 def names_and_bytes(spool):
@@ -283,34 +274,12 @@ def test_a_process_that_opens_a_spool_in_use_drops_nothing_of_the_other(tmp_path
     assert not half.exists()
 
 
-def test_two_foreign_files_of_one_name_are_both_set_aside(tmp_path):
-    spool = opened(tmp_path)
-    for text in ("one", "two"):
-        (spool.root / "notes.txt").write_text(text)
-        list(spool.waiting())
+def test_a_new_folder_and_those_above_it_are_durable_before_it_is_open(tmp_path):
+    synced = []
 
-    assert {path.read_text() for path in (spool.root / ASIDE).iterdir()} == {"one", "two"}
-    assert spool.set_aside_by == {"foreign": 2}
+    def watch(handle):
+        synced.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
 
+    Spool(tmp_path / "home/spool", Room(), sync=watch).open()
 
-def test_a_link_a_folder_and_a_pipe_by_an_uploads_name_are_no_uploads(tmp_path):
-    spool = opened(tmp_path)
-    spool.keep(record())
-    (waiting,) = spool.waiting()
-    name = waiting.path.name
-    (spool.root / name.replace("1.", "2.", 1)).symlink_to(waiting.path)
-    (spool.root / name.replace("1.", "3.", 1)).mkdir()
-    os.mkfifo(spool.root / name.replace("1.", "4.", 1))
-
-    assert [one.path for one in spool.waiting()] == [waiting.path]
-    assert spool.set_aside_by == {"not_a_file": 3}
-
-
-def test_an_operator_may_delete_the_folder_of_what_was_set_aside(tmp_path):
-    spool = opened(tmp_path)
-    (spool.root / ASIDE).rmdir()
-    assert spool.backlog() == (0, 0.0, 0)
-
-    (spool.root / "notes.txt").write_text("foreign")
-    assert list(spool.waiting()) == []
-    assert spool.backlog().aside == 1
+    assert synced == [str(tmp_path), str(tmp_path / "home")]

@@ -1,0 +1,57 @@
+"""The oracle of every fault: what phones were told, compared with what is kept."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from intake.spool import Room, Spool
+from loop.depot import FolderDepot
+from loop.upload import Record
+from loop.values import Digest, digest_json
+
+
+class Kept(NamedTuple):
+    """One object of the depot or file of the spool."""
+
+    upload_id: str
+    digest: Digest
+    """Of the upload inside."""
+    received: str
+
+
+class Verdict(NamedTuple):
+    """Upload ids that contradict the ledger; a loss-free intake has none of either kind."""
+
+    lost: list[str]
+    """Acknowledged, and not kept with the body that was sent."""
+    doubled: list[str]
+    """Kept more than once, on one day; the same upload again on another day is another object."""
+
+
+def compared(acknowledged: dict[str, Digest], kept: Iterable[Kept]) -> Verdict:
+    """What is wrong with what is kept, by the phones' own ledger of every 200.
+
+    Args:
+        acknowledged: For each upload id, the digest of the body that was answered 200.
+        kept: Everything that is kept; what nobody acknowledged may be there, too.
+    """
+    times = Counter(kept)
+    there = {(one.upload_id, one.digest) for one in times}
+    lost = [known for known in acknowledged.items() if known not in there]
+    days = Counter((one.upload_id, one.received) for one in times.elements())
+    doubled = {upload_id for (upload_id, _day), count in days.items() if count > 1}
+    return Verdict(sorted(upload_id for upload_id, _digest in lost), sorted(doubled))
+
+
+def kept_in(home: Path) -> list[Kept]:
+    """What the depot and the spool of an intake hold, each file once."""
+    depot, spool = FolderDepot(home / "depot"), Spool(home / "spool", Room())
+    shipped = [depot.get(key) for key in depot.keys("raw/")]
+    waiting = [one.path.read_bytes() for one in spool.waiting()]
+    return [_kept(Record.from_bytes(data)) for data in [*shipped, *waiting]]
+
+
+def _kept(record: Record) -> Kept:
+    upload = record.upload
+    return Kept(upload["upload_id"], digest_json(upload), record.received.isoformat())

@@ -1,0 +1,60 @@
+"""Phones that upload as fast as they are answered, and a ledger of every answer."""
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+import httpx
+
+from loop.values import Digest, digest_json
+from tests.factories import upload
+
+
+class Phones:
+    """Uploads of ever new ids; one that got no 200 is sent again, as its user would do."""
+
+    def __init__(self) -> None:
+        self.acknowledged: dict[str, Digest] = {}
+        """The ledger: upload ids that were answered 200, and the digest of what was sent."""
+        self.unanswered: list[dict[str, Any]] = []
+        """Sent, and answered otherwise or not at all; next in line."""
+        self.statuses: Counter[int] = Counter()
+        self._numbers = count(1)
+
+    def upload_to(self, url: str) -> None:
+        """One phone on one kept connection, until that breaks."""
+        with httpx.Client(timeout=120) as client:
+            while self._post(client, url):
+                pass
+
+    @contextmanager
+    def uploading(self, url: str, phones: int) -> Iterator[None]:
+        """So many at once; the block has to end the service, or they never would."""
+        with ThreadPoolExecutor(phones) as pool:
+            working: list[Future[None]] = [pool.submit(self.upload_to, url) for _ in range(phones)]
+            yield
+        for worker in working:
+            worker.result()
+
+    def _post(self, client: httpx.Client, url: str) -> bool:
+        sent = self._next()
+        try:
+            status = client.post(f"{url}/transcripts", json=sent).status_code
+        except httpx.TransportError:
+            self.unanswered.append(sent)
+            return False
+        self.statuses[status] += 1
+        if status == 200:
+            self.acknowledged[sent["upload_id"]] = digest_json(sent)
+        else:
+            self.unanswered.append(sent)
+        return True
+
+    def _next(self) -> dict[str, Any]:
+        try:
+            return self.unanswered.pop(0)
+        except IndexError:
+            return upload(next(self._numbers))
