@@ -7,6 +7,7 @@ back, not even its id.
 import asyncio
 import logging
 from collections import Counter
+from threading import Lock
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
@@ -17,11 +18,15 @@ from intake.origin import is_confidential, network_of
 from intake.parts import Limits, Parts
 from intake.refusals import Refused
 from loop import privacy
+from loop.errors import LoopError
 from loop.upload import Record, Upload, parse_upload
 from loop.values import utc_now
 
 logger = logging.getLogger(__name__)
 router = APIRouter()
+_READING = Lock()
+"""Held while a body is parsed and scanned. Python computes in one thread at a time anyway, and what
+forty of them had half done would take hundreds of megabytes."""
 
 
 @router.get("/health")
@@ -88,11 +93,10 @@ def _take(body: bytes, request: Request, parts: Parts) -> None:
 
 
 def _keep(body: bytes, told: str | None, parts: Parts) -> None:
-    upload = parse_upload(body)
+    upload, redacted = _read(body)
     version = upload.consent.anonymizer_version
     if told != version:
         logger.info("the X-Anonymizer-Version header is not the body's version; the body counts")
-    upload, redacted = privacy.redact(upload)
     outcome = parts.spool.keep(_record(upload, redacted))
     parts.metrics.accepted(outcome, version, redacted)
     logger.info(
@@ -101,6 +105,15 @@ def _keep(body: bytes, told: str | None, parts: Parts) -> None:
         len(upload.events),
         redacted.total(),
     )
+
+
+def _read(body: bytes) -> tuple[Upload, Counter[str]]:
+    """The redacted upload, and how often each rule replaced something."""
+    try:
+        with _READING:
+            return privacy.redact(parse_upload(body))
+    except LoopError as error:
+        raise error.with_traceback(None)  # noqa: B904 - its frames hold all that was parsed
 
 
 def _record(upload: Upload, redacted: Counter[str]) -> Record:

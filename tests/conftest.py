@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from loop.settings import Settings
+from tests.intake.small_disk import may_mount
 
 LLAMA = Settings().llama_root
 """The built llama.cpp: all that tests may know of what an operator has set up, and only read."""
@@ -47,13 +48,20 @@ def settings_stay():
 
 def pytest_report_header() -> str:
     """What this run cannot compare with, in one line."""
-    return "\n".join(_beside(*one) for one in (("outside contracts", CONTRACTS), ("records", REAL)))
+    beside = (_beside(*one) for one in (("outside contracts", CONTRACTS), ("records", REAL)))
+    return "\n".join((*beside, _small_disks()))
 
 
 def _beside(what: str, folder: Path) -> str:
     if folder.is_dir():
         return f"{what}: {folder}"
     return f"{what}: none at {folder}; tests against them are not collected"
+
+
+def _small_disks() -> str:
+    if may_mount():
+        return "small disks: mounted where a test needs one"
+    return "small disks: none may be mounted; tests on one are not collected, doubles fail instead"
 
 
 def needs_program(name: str, package: str = "", path: str | None = None) -> str:

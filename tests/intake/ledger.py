@@ -45,13 +45,17 @@ def compared(acknowledged: dict[str, Digest], kept: Iterable[Kept]) -> Verdict:
 
 
 def kept_in(home: Path) -> list[Kept]:
-    """What the depot and the spool of an intake hold, each file once."""
+    """What depot and spool of an intake that is ended or halted hold.
+
+    Killed between two steps of shipping, it leaves the very same record in both; that is one.
+    """
     depot, spool = FolderDepot(home / "depot"), Spool(home / "spool", Room())
-    shipped = [depot.get(key) for key in depot.keys("raw/")]
-    waiting = [one.path.read_bytes() for one in spool.waiting()]
-    return [_kept(Record.from_bytes(data)) for data in [*shipped, *waiting]]
+    shipped = [_kept(depot.get(key)) for key in depot.keys("raw/")]
+    there = set(shipped)
+    waiting = [_kept(one.path.read_bytes()) for one in spool.waiting()]
+    return shipped + [one for one in waiting if one not in there]
 
 
-def _kept(record: Record) -> Kept:
-    upload = record.upload
-    return Kept(upload["upload_id"], digest_json(upload), record.received.isoformat())
+def _kept(data: bytes) -> Kept:
+    record = Record.from_bytes(data)
+    return Kept(record.upload["upload_id"], digest_json(record.upload), record.received.isoformat())

@@ -31,14 +31,17 @@ def free_port():
 
 
 @contextmanager
-def served(home, private_port=None, options=(), **settings):
-    """The URL and the process of an intake on `home`; killed at the end if it still runs."""
+def served(home, private_port=None, options=(), inside=(), **settings):
+    """The URL and the process of an intake on `home`; killed at the end if it still runs.
+
+    `inside` is a command that becomes the one that follows it.
+    """
     port, private = free_port(), private_port or free_port()
     told = settings_in(home, **settings).model_dump(exclude_none=True)
     log = (home / "intake.log").open("ab")
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "intake"),
+            *(*inside, sys.executable, "-m", "intake"),
             *("--port", str(port), "--private-port", str(private), *options),
         ],
         env=os.environ | {f"LOOP_{name.upper()}": str(value) for name, value in told.items()},

@@ -5,6 +5,9 @@ A wait here ends when the server closes the connection; without deadlines it wou
 
 import json
 import signal
+import socket
+import struct
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -12,7 +15,7 @@ import pytest
 from intake.spool import Room, Spool
 from loop.depot import FolderDepot
 from tests.factories import upload
-from tests.intake.served import connected, free_port, measured, rest_of, served
+from tests.intake.served import connected, free_port, measured, most_memory, rest_of, served
 from tests.processes import until
 
 BODY = json.dumps(upload()).encode()
@@ -80,16 +83,59 @@ def test_a_body_that_drips_on_after_its_answer_is_cut_off(tmp_path):
         assert dripped(line, b" " * 1000)
 
 
-def test_idle_and_slow_clients_keep_nobody_out(tmp_path):
-    with served(tmp_path) as (url, _process):
-        lines = [connected(url) for _ in range(100)]
-        for line in lines[50:]:
-            line.sendall(HEAD % len(BODY) + BODY[:100])
-        answer = httpx.post(f"{url}/transcripts", json=upload())
-        for line in lines:
-            line.close()
+def test_five_hundred_idle_clients_keep_nobody_out_and_are_all_closed(tmp_path):
+    with served(tmp_path) as (url, _process), ExitStack() as lines:
+        idle = [lines.enter_context(connected(url)) for _ in range(500)]
+        answers = {httpx.post(f"{url}/transcripts", json=upload(n)).status_code for n in range(20)}
 
-    assert answer.status_code == 200
+        assert answers == {200}
+        assert [line for line in idle if rest_of(line)] == []
+
+
+def ends(line, how):
+    """Half-closed, or away without a goodbye."""
+    if how == "half-closed":
+        line.shutdown(socket.SHUT_WR)
+    else:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        line.close()
+
+
+@pytest.mark.parametrize("how", ["half-closed", "reset"])
+def test_a_client_that_leaves_in_the_middle_is_counted_and_holds_nothing(tmp_path, how):
+    private = free_port()
+    with served(tmp_path, private) as (url, _process), connected(url) as line:
+        line.sendall(HEAD % len(BODY) + BODY[:100])
+        until(lambda: "intake_under_way 1.0" in measured(private))
+        ends(line, how)
+        until(lambda: "intake_under_way 0.0" in measured(private))
+
+        assert 'intake_refused_total{reason="client_left"} 1.0' in measured(private)
+
+
+CAP = 256 * 1024
+EMPTY_OBJECTS = b"[" + b"{}," * (CAP // 3 - 1) + b"{}]"
+"""A body that takes many times its size while it is parsed."""
+
+
+@pytest.mark.parametrize(("body", "status"), [(BODY, b"200"), (EMPTY_OBJECTS, b"400")])
+def test_two_hundred_bodies_that_end_at_once_fit_into_250_megabytes(tmp_path, body, status):
+    private, whole = free_port(), body.ljust(CAP)
+    patient = {"body_seconds": 60, "header_seconds": 60}
+    with served(tmp_path, private, **patient) as (url, process), ExitStack() as lines:
+        slow = [lines.enter_context(connected(url)) for _ in range(200)]
+        for line in slow:
+            line.sendall(HEAD % CAP + whole[:-1])
+        until(lambda: "intake_under_way 200.0" in measured(private))
+        healthy = httpx.post(f"{url}/transcripts", json=upload(2))
+        for line in slow:
+            line.sendall(whole[-1:])
+        answers = {line.recv(65536)[9:12] for line in slow}
+        most = most_memory(process)
+
+    assert healthy.status_code == 200
+    assert answers == {status}
+    assert most < 250 * 1024 * 1024
 
 
 def test_more_bodies_at_once_than_allowed_get_503_and_when_to_come_back(tmp_path):
