@@ -118,7 +118,9 @@ EMPTY_OBJECTS = b"[" + b"{}," * (CAP // 3 - 1) + b"{}]"
 """A body that takes many times its size while it is parsed."""
 
 
-@pytest.mark.parametrize(("body", "status"), [(BODY, b"200"), (EMPTY_OBJECTS, b"400")])
+@pytest.mark.parametrize(
+    ("body", "status"), [(BODY, b"200"), (EMPTY_OBJECTS, b"400")], ids=["an upload", "hostile"]
+)
 def test_two_hundred_bodies_that_end_at_once_fit_into_250_megabytes(tmp_path, body, status):
     private, whole = free_port(), body.ljust(CAP)
     patient = {"body_seconds": 60, "header_seconds": 60}
