@@ -12,6 +12,8 @@ LABELS ?= 1600
 BENCH ?=
 export LOOP_HOME ?= $(CURDIR)/.loop
 export LOOP_LLAMA_CPP ?= $(LOOP_HOME)/llama.cpp
+export SOAK_MINUTES ?= 60
+export SOAK_TIMES ?= 100
 export HF_HUB_OFFLINE := 1
 
 VENV := .venv
@@ -23,7 +25,8 @@ help:  ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 	@echo
 	@echo 'Variables: KEEP=0 (exit with the result of the cycle), PEOPLE=real (a person labels and signs),'
-	@echo '  RECIPE=tiny-cpu, LABELS=1600, BENCH="scan intake cycle", LOOP_HOME=.loop (all state), PIP_ARGS=… (package sources), PYTHON=…'
+	@echo '  RECIPE=tiny-cpu, LABELS=1600, BENCH="scan intake cycle", LOOP_HOME=.loop (all state), PIP_ARGS=… (package sources),'
+	@echo '  PYTHON=…, SOAK_MINUTES=60, SOAK_TIMES=100 (times the expected rate of uploads)'
 
 .PHONY: run
 run: ASKED := --ports
@@ -44,6 +47,10 @@ check: $(INSTALLED)  ## Format, lint, types, import contracts
 .PHONY: bench
 bench: preflight $(INSTALLED) llama  ## Measure privacy rules, intake and a cycle; writes docs/benchmarks.md
 	$(BIN)/python -m deployments.bench $(BENCH)
+
+.PHONY: soak
+soak: preflight $(INSTALLED)  ## Upload under kills and faults for SOAK_MINUTES=60, then count losses
+	$(BIN)/python -m tests.intake.soak
 
 .PHONY: golden
 golden: $(INSTALLED)  ## Renew the golden files; read what changed as a diff

@@ -74,3 +74,20 @@ def test_nginx_keeps_bodies_in_memory():
     sizes = dict(re.findall(r"client_(max_body|body_buffer)_size +(\S+);", NGINX))
 
     assert sizes == {"max_body": "512k", "body_buffer": "512k"}
+
+
+def test_a_body_that_drips_meets_intakes_own_deadline_behind_either_proxy():
+    """Nginx has a deadline between two reads of a body, and none for all of it."""
+    (upload,) = re.findall(r"location = /transcripts \{(.+)\}", NGINX)
+
+    assert "proxy_request_buffering off;" in upload
+    assert "proxy_request_buffering on" not in NGINX
+    assert "request_buffers" not in CADDY
+    assert Settings().body_seconds < int(*re.findall(r"read_body (\d+)s", CADDY)) < 15
+
+
+def test_one_address_behind_nginx_cannot_take_all_places_of_slow_uploads():
+    (most,) = re.findall(r"limit_conn phones (\d+);", NGINX)
+
+    assert "limit_conn_zone $binary_remote_addr zone=phones:1m;" in NGINX
+    assert int(most) * 10 < Settings().uploads_at_once

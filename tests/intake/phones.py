@@ -1,7 +1,8 @@
 """Phones that upload as fast as they are answered, and a ledger of every answer."""
 
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
@@ -16,7 +17,11 @@ from tests.factories import upload
 class Phones:
     """Uploads of ever new ids; one that got no 200 is sent again, as its user would do."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, made: Callable[[int], dict[str, Any]] = upload, pause_s: float = 0.0
+    ) -> None:
+        """Phones whose uploads are made by number, and which pause after each answer."""
+        self._made, self._pause_s = made, pause_s
         self.acknowledged: dict[str, Digest] = {}
         """The ledger: upload ids that were answered 200, and the digest of what was sent."""
         self.unanswered: list[dict[str, Any]] = []
@@ -28,7 +33,7 @@ class Phones:
         """One phone on one kept connection, until that breaks."""
         with httpx.Client(timeout=120) as client:
             while self._post(client, url):
-                pass
+                time.sleep(self._pause_s)
 
     @contextmanager
     def uploading(self, url: str, phones: int) -> Iterator[None]:
@@ -57,4 +62,4 @@ class Phones:
         try:
             return self.unanswered.pop(0)
         except IndexError:
-            return upload(next(self._numbers))
+            return self._made(next(self._numbers))
