@@ -124,7 +124,7 @@ def test_a_foreign_file_that_cannot_be_set_aside_stays_and_blocks_nothing(tmp_pa
     foreign.write_text("foreign")
     in_the_way(spool.root / ASIDE, kind)
 
-    assert ship(spool, depot) == (1, 0)
+    assert ship(spool, depot) == (1, {})
     assert foreign.exists()
     assert opened(tmp_path).set_aside_by == {}
 
@@ -147,7 +147,7 @@ def test_an_operator_may_put_the_spool_elsewhere_by_a_link(tmp_path):
     spool.keep(record())
 
     assert len(list((tmp_path / "disk").glob("*.json"))) == 1
-    assert ship(spool, FolderDepot(tmp_path / "depot")) == (1, 0)
+    assert ship(spool, FolderDepot(tmp_path / "depot")) == (1, {})
 
 
 @pytest.mark.parametrize(
