@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from intake.spool import Room, Spool
-from loop.depot import FolderDepot
 from loop.upload import Record
 from loop.values import Digest, digest_json
 
@@ -49,10 +48,9 @@ def kept_in(home: Path) -> list[Kept]:
 
     Killed between two steps of shipping, it leaves the very same record in both; that is one.
     """
-    depot, spool = FolderDepot(home / "depot"), Spool(home / "spool", Room())
-    shipped = [_kept(depot.get(key)) for key in depot.keys("raw/")]
+    shipped = [_kept(path.read_bytes()) for path in home.glob("depot/raw/*/*.json")]
     there = set(shipped)
-    waiting = [_kept(one.path.read_bytes()) for one in spool.waiting()]
+    waiting = [_kept(one.path.read_bytes()) for one in Spool(home / "spool", Room()).waiting()]
     return shipped + [one for one in waiting if one not in there]
 
 

@@ -4,6 +4,8 @@ import errno
 import subprocess
 from pathlib import Path
 
+from tests.processes import until
+
 _MOUNT = 'mount -t tmpfs -o "$1" tmpfs "$2" && shift 2 && exec "$@"'
 _INSIDE = ["unshare", "--mount", "sh", "-c", _MOUNT, "sh"]
 
@@ -26,9 +28,10 @@ def seen_by(process, path):
 
 
 def remount(process, folder, how):
-    """Make its disk read-only, or writable again."""
+    """Make its disk read-only, or writable again, once no file there is about to go."""
     inside = ["nsenter", "--target", str(process.pid), "--mount"]
-    subprocess.run([*inside, "mount", "-o", f"remount,{how}", folder], check=True)
+    command = [*inside, "mount", "-o", f"remount,{how}", folder]
+    until(lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0)
 
 
 def fill_bytes(folder):

@@ -121,9 +121,10 @@ class Soak:
         """One life, and what it took each second; its depot is away for some of it."""
         self._lives += 1
         self._kills += by is signal.SIGKILL
-        until, samples = time.monotonic() + seconds, []
+        samples: list[Sample] = []
         with served(self._home) as (url, process), self.phones.uploading(url, PHONES):
-            while time.monotonic() < until:
+            until = time.monotonic() + seconds
+            while not samples or time.monotonic() < until:
                 self._tell(self._progress())
                 with _slow_clients(url), _depot_away(self._home, self._moments.random() < 0.3):
                     samples += _sampled(process, min(until, time.monotonic() + 30))

@@ -140,16 +140,21 @@ def test_two_hundred_bodies_that_end_at_once_fit_into_250_megabytes(tmp_path, bo
     assert most < 250 * 1024 * 1024
 
 
-def test_more_bodies_at_once_than_allowed_get_503_and_when_to_come_back(tmp_path):
-    with served(tmp_path, uploads_at_once=1) as (url, _process), connected(url) as line:
+def test_more_bodies_at_once_than_allowed_get_503_and_are_charged_to_nobody(tmp_path):
+    few = {"uploads_at_once": 1, "uploads_per_source": 2}
+    with served(tmp_path, **few) as (url, _process), connected(url) as line:
         line.sendall(HEAD % len(BODY) + BODY[:100])
         until(lambda: httpx.post(f"{url}/transcripts", json=upload(2)).status_code == 503)
         refused = httpx.post(f"{url}/transcripts", json=upload(2))
+        too_large = httpx.post(f"{url}/transcripts", content=b" " * (CAP + 1))
         line.sendall(BODY[100:])
-
         assert line.recv(65536).startswith(b"HTTP/1.1 200 ")
-        assert refused.json() == {"error": "storage_unavailable"}
-        assert int(refused.headers["Retry-After"]) > 0
+        later = [httpx.post(f"{url}/transcripts", json=upload(n)).status_code for n in (2, 3)]
+
+    assert refused.json() == {"error": "storage_unavailable"}
+    assert int(refused.headers["Retry-After"]) > 0
+    assert too_large.status_code == 413  # coming again would not help it
+    assert later == [200, 429]
 
 
 def test_a_stopped_service_finishes_what_is_under_way_and_answers_new_uploads_with_503(tmp_path):

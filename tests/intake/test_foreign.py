@@ -111,7 +111,7 @@ def test_what_takes_a_files_place_is_neither_waited_for_nor_followed(tmp_path, k
     swapping.kind = kind
 
     assert ship(swapping, depot).done == 0
-    assert ship(opened(tmp_path), depot) == (0, 0)
+    assert ship(opened(tmp_path), depot) == (0, {})
     assert list(depot.keys("raw/")) == []
     assert len(list((tmp_path / "spool" / ASIDE).iterdir())) == 1
 

@@ -14,6 +14,12 @@ from tests.processes import until
 FINE = Verdict([], [])
 
 
+def shipped(home, count):
+    """So many are in the depot, and nothing is on its way that would make room."""
+    there = len(list(home.glob("depot/raw/*/*.json")))
+    return there == count and not list(home.glob("spool/*")) and not list(home.rglob(".new-*"))
+
+
 @pytest.mark.parametrize("fill", [fill_bytes, fill_inodes])
 def test_a_full_disk_lets_nothing_in_until_there_is_room_again(tmp_path, fill):
     home, keys = tmp_path / "home", tmp_path / "keys"

@@ -55,7 +55,7 @@ def test_a_short_soak_runs_and_finds_what_is_planted(tmp_path):
     found = Forgetting(Plan(seconds=8, times=1000, seed=2), tmp_path, told.append).run()
 
     assert complaints(found) == ["lost: never-sent"]
-    assert found.lives > 2
+    assert found.lives >= 2
     assert found.kept >= found.acknowledged - 1 > 10
     assert "acknowledged; ends about" in told[0]
     assert table_of(found).row_count == 6
