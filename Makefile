@@ -10,6 +10,7 @@ PEOPLE ?= simulated
 RECIPE ?= tiny-cpu
 LABELS ?= 1600
 BENCH ?=
+FUZZ ?= 10000
 export LOOP_HOME ?= $(CURDIR)/.loop
 export LOOP_LLAMA_CPP ?= $(LOOP_HOME)/llama.cpp
 export SOAK_MINUTES ?= 60
@@ -51,6 +52,10 @@ bench: preflight $(INSTALLED) llama  ## Measure privacy rules, intake and a cycl
 .PHONY: soak
 soak: preflight $(INSTALLED)  ## Upload under kills and faults for SOAK_MINUTES=60, then count losses
 	$(BIN)/python -m tests.intake.soak
+
+.PHONY: fuzz
+fuzz: $(INSTALLED)  ## Try intake with 10,000 bodies of each kind: make fuzz FUZZ=10000
+	FUZZ=$(FUZZ) $(BIN)/python -m pytest -q tests/intake/test_fuzz.py
 
 .PHONY: golden
 golden: $(INSTALLED)  ## Renew the golden files; read what changed as a diff

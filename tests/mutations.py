@@ -37,21 +37,23 @@ SHAPES: tuple[Json, ...] = ([], {}, [0], [""], ["x"], ["x"] * 9, {"x": "y"}, {"x
 def near_misses(value: Json) -> Iterator[Json]:
     """The value itself and every copy with one thing changed, valid or not."""
     yield value
-    for path in _paths(value):
+    for path in paths_to(value):
         for odd in (*ODD, *STRINGS, *SHAPES):
-            yield _changed(value, path, odd)
-        if path and isinstance(_at(value, path[:-1]), dict):
-            yield _without(value, path)
-        if isinstance(_at(value, path), dict):
-            yield _changed(value, (*path, "extra_key"), 1)
+            yield changed(value, path, odd)
+        if path and isinstance(at(value, path[:-1]), dict):
+            yield without(value, path)
+        if isinstance(at(value, path), dict):
+            yield changed(value, (*path, "extra_key"), 1)
 
 
 def paths_of(value: Json) -> set[str]:
     """Every key path, list positions left out."""
-    return {".".join(str(step) for step in path if isinstance(step, str)) for path in _paths(value)}
+    return {
+        ".".join(str(step) for step in path if isinstance(step, str)) for path in paths_to(value)
+    }
 
 
-def _paths(value: Json, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def paths_to(value: Json, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield here
     inner = (
         value.items()
@@ -61,24 +63,24 @@ def _paths(value: Json, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
         else ()
     )
     for key, part in inner:
-        yield from _paths(part, (*here, key))
+        yield from paths_to(part, (*here, key))
 
 
-def _at(value: Json, path: tuple[Any, ...]) -> Json:
+def at(value: Json, path: tuple[Any, ...]) -> Json:
     for step in path:
         value = value[step]
     return value
 
 
-def _changed(value: Json, path: tuple[Any, ...], new: Json) -> Json:
+def changed(value: Json, path: tuple[Any, ...], new: Json) -> Json:
     if not path:
         return copy.deepcopy(new)
     made = json.loads(json.dumps(value))
-    _at(made, path[:-1])[path[-1]] = copy.deepcopy(new)
+    at(made, path[:-1])[path[-1]] = copy.deepcopy(new)
     return made
 
 
-def _without(value: Json, path: tuple[Any, ...]) -> Json:
+def without(value: Json, path: tuple[Any, ...]) -> Json:
     made = json.loads(json.dumps(value))
-    del _at(made, path[:-1])[path[-1]]
+    del at(made, path[:-1])[path[-1]]
     return made
