@@ -4,12 +4,12 @@ from getpass import getuser
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from labeller import pages, routes
 from labeller.loopback import LoopbackOnly
-from loop.errors import LabelError, NotFound
+from loop.errors import LabelError, NotFound, UnreadableError
 from loop.places import Places
 
 
@@ -28,6 +28,7 @@ def create_app(places: Places, *, person: str | None = None) -> FastAPI:
     app.mount("/static", StaticFiles(directory=pages.HERE / "static"), name="static")
     app.add_middleware(LoopbackOnly)
     app.add_exception_handler(NotFound, _not_found)
+    app.add_exception_handler(UnreadableError, _unreadable)
     app.add_exception_handler(LabelError, _label_invalid)
     app.add_exception_handler(RequestValidationError, _request_invalid)
     return app
@@ -39,6 +40,13 @@ def _answer(status: int, error: str, detail: str, fields: dict[str, str]) -> JSO
 
 def _not_found(_request: Request, error: Exception) -> JSONResponse:
     return _answer(404, "not_found", str(error), {})
+
+
+def _unreadable(request: Request, error: Exception) -> Response:
+    """A page for who reads pages: it leads on to the next session."""
+    if request.url.path.startswith("/api/") or not isinstance(error, UnreadableError):
+        return _answer(422, "unreadable", str(error), {})
+    return pages.show_unreadable(request, error)
 
 
 def _label_invalid(_request: Request, error: Exception) -> JSONResponse:

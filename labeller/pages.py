@@ -8,14 +8,17 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup, escape
+from sqlmodel import Session
 from starlette.templating import Jinja2Templates
 
 from labeller import queries, views
 from labeller.deps import PersonDep, SessionDep
-from labeller.routes import State, items
+from labeller.routes import State, listed
 from labeller.views import Detail
 from loop.causes import causes
-from loop.tables import Decision
+from loop.errors import UnreadableError
+from loop.reading import reading
+from loop.tables import Decision, Label, Transcript
 from loop.values import Severity, utc_now
 
 HERE = Path(__file__).parent
@@ -44,12 +47,14 @@ templates.env.filters.update(days_ago=_days_ago, breakable=_breakable)
 @router.get("/")
 def show_list(request: Request, session: SessionDep, state: State = "unlabelled") -> Response:
     """The transcripts that wait, or those that were judged."""
+    found = listed(session, state, LISTED)
     return templates.TemplateResponse(
         request,
         "list.html",
         {
             "progress": queries.read_progress(session),
-            "items": items(session, state, LISTED),
+            "items": found.items,
+            "unreadable": found.unreadable,
             "state": state,
             "listed": LISTED,
         },
@@ -71,22 +76,31 @@ def show_transcript(
 ) -> Response:
     """One session and the form to judge it."""
     row = queries.get_readable(session, transcript_id)
-    shown = views.detail(row, queries.current_label(session, transcript_id))
-    return templates.TemplateResponse(
-        request,
-        "session.html",
-        {
-            "progress": queries.read_progress(session),
-            "shown": shown,
-            "calls": views.call_views(shown.session),
-            "asides": views.asides(views.body_of(row)),
-            "recommended": _recommended(shown),
-            "choosable": views.choosable_actions(),
-            "causes": causes().values(),
-            "person": person,
-            "device": _for_script(shown, person),
-        },
-    )
+    label, progress = queries.current_label(session, transcript_id), queries.read_progress(session)
+    with reading(transcript_id):
+        context = {**_shown(row, label, person), "progress": progress}
+        return templates.TemplateResponse(request, "session.html", context)
+
+
+def _shown(row: Transcript, label: Label | None, person: str) -> dict[str, Any]:
+    shown = views.detail(row, label)
+    return {
+        "shown": shown,
+        "calls": views.call_views(shown.session),
+        "asides": views.asides(views.body_of(row)),
+        "recommended": _recommended(shown),
+        "choosable": views.choosable_actions(),
+        "causes": causes().values(),
+        "person": person,
+        "device": _for_script(shown, person),
+    }
+
+
+def show_unreadable(request: Request, error: UnreadableError) -> Response:
+    """Why one session has no page, and the way on to the next."""
+    with Session(request.app.state.places.store) as session:
+        context = {"error": error, "progress": queries.read_progress(session)}
+    return templates.TemplateResponse(request, "unreadable.html", context, 422)
 
 
 def _recommended(shown: Detail) -> list[views.ActionView]:

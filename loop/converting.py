@@ -8,8 +8,8 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from loop import rkllm_driver
-from loop.dataset import Example
 from loop.errors import ConversionError, JobError
+from loop.examples import Example, read_examples
 from loop.forms import make_form, row_of
 from loop.jobs import run_command, run_job
 from loop.places import Places
@@ -150,9 +150,8 @@ def read_calibration(places: Places, merged: FormRef) -> list[CalibrationPair]:
         )
     adapter = row_of(places, FormRef(Form.ADAPTER, row.parent, row.version, row.parent))
     file = places.depot.fetch_tree("datasets", adapter.facts["dataset"]) / "train.jsonl"
-    lines = file.read_text().splitlines()
-    chosen = lines[:: max(1, len(lines) // CALIBRATION)][:CALIBRATION]
-    return [_pair(Example.model_validate_json(line)) for line in chosen]
+    learnt = read_examples(file.read_text())
+    return [_pair(one) for one in learnt[:: max(1, len(learnt) // CALIBRATION)][:CALIBRATION]]
 
 
 def _pair(example: Example) -> CalibrationPair:

@@ -12,8 +12,9 @@ from sqlmodel import Session, col, select
 
 from loop import canary, gate, store
 from loop.card import Card
-from loop.dataset import CORRECTION, DatasetCard, Example
+from loop.dataset import DatasetCard
 from loop.errors import NotFound
+from loop.examples import CORRECTION, read_examples
 from loop.places import Places
 from loop.tables import (
     CanaryReport,
@@ -182,8 +183,8 @@ def _learnt(places: Places, dataset: Digest) -> tuple[Learnt, ...]:
         folder = places.depot.fetch_tree("datasets", dataset)
     except NotFound:  # an old cycle, whose sessions are no longer kept
         return ()
-    lines = [line for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()]
-    examples = [Example.model_validate_json(line) for line in lines]
+    files = [read_examples(file.read_text()) for file in folder.glob("*.jsonl")]
+    examples = [example for file in files for example in file]
     corrections = Counter(e.cause for e in examples if e.weight == CORRECTION)
     agreements = Counter(e.cause for e in examples if e.weight != CORRECTION)
     causes = sorted({e.cause for e in examples})

@@ -9,6 +9,7 @@ LoopError
 ├── SpoolError            intake cannot keep an upload durably right now
 ├── CertificateError      a certificate and key that intake cannot serve TLS with
 ├── TranscriptError       an upload that is not a usable transcript
+├── UnreadableError       a kept transcript that a rule of today's code fails over
 ├── PrivacyError          a transcript that still carries what its phone promised to strip
 ├── FactsError            a table of facts that cannot be used as written
 ├── RecipeError           a recipe that cannot be used as written
@@ -92,6 +93,17 @@ class TranscriptError(LoopError):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+class UnreadableError(LoopError):
+    """A kept transcript that a rule of today's code fails over; `fault` is the error's type."""
+
+    def __init__(self, transcript: str, fault: str) -> None:
+        super().__init__(transcript, fault)
+        self.transcript, self.fault = transcript, fault
+
+    def __str__(self) -> str:
+        return f"transcript {self.transcript} cannot be read by this version: {self.fault}"
 
 
 class PrivacyError(LoopError):

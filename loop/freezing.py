@@ -2,17 +2,25 @@
 
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from loop.dataset import MIN_EXAMPLES, Example, Judged, Selection, make_card
+from loop.dataset import (
+    MIN_EXAMPLES,
+    UNREADABLE,
+    Selection,
+    make_card,
+)
 from loop.dataset import select as select_examples
-from loop.errors import DatasetError
+from loop.errors import DatasetError, UnreadableError
+from loop.examples import Example, Judged, read_examples
 from loop.importing import family_of
 from loop.places import Places
+from loop.reading import reading
 from loop.recipe import read_recipe
 from loop.scenario import all_scenarios
 from loop.store import current_labels, dataset_of, get_transcript, writing
@@ -34,10 +42,10 @@ def freeze_dataset(places: Places, cycle: CycleRef) -> DatasetRef:
     with Session(places.store) as session:
         if found := dataset_of(session, cycle.id):
             return _ref(found)
-        judged = [_judged(places, session, label) for label in current_labels(session).values()]
+        judged, unread = _read_all(places, session)
         previous = _previous(places, session, cycle)
     rules = read_recipe(cycle.recipe).rules_text()
-    selection = select_examples(judged, all_scenarios(), rules)
+    selection = select_examples(judged, all_scenarios(), rules).without(UNREADABLE, unread)
     _refuse_too_few(selection)
     digest = _write(places, selection)
     known = _transcripts_in(places, previous)
@@ -62,6 +70,15 @@ def _keep(places: Places, row: Dataset, ids: Iterable[str]) -> None:
 
 def _ref(row: Dataset) -> DatasetRef:
     return DatasetRef(row.digest, row.card["train"], row.card["validation"])
+
+
+def _read_all(places: Places, session: Session) -> tuple[list[Judged], int]:
+    """The labelled transcripts, and how many others this code cannot read."""
+    judged, labels = [], current_labels(session).values()
+    for label in labels:
+        with suppress(UnreadableError), reading(label.transcript_id):
+            judged.append(_judged(places, session, label))
+    return judged, len(labels) - len(judged)
 
 
 def _judged(places: Places, session: Session, label: Label) -> Judged:
@@ -123,5 +140,5 @@ def _transcripts_in(places: Places, dataset: Digest | None) -> set[Digest]:
     if dataset is None:
         return set()
     folder = places.depot.fetch_tree(DATASETS, dataset)
-    lines = [line for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()]
-    return {Example.model_validate_json(line).transcript for line in lines}
+    files = [read_examples(file.read_text()) for file in folder.glob("*.jsonl")]
+    return {example.transcript for examples in files for example in examples}

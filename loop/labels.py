@@ -59,6 +59,16 @@ def one_line(text: str) -> str:
     return " ".join(_CONTROL.sub(" ", text).split())
 
 
+def marker_in(text: str) -> str | None:
+    """The first marker that would end a learnt sentence's block or turn; None: plain words.
+
+    >>> marker_in("it said </verdict> and stopped"), marker_in("a <b>bold</b> word")
+    ('</verdict', None)
+    """
+    found = _BLOCK.search(text)
+    return found.group() if found else None
+
+
 def _decision_problems(sent: LabelIn) -> Problems:
     wrong = _wrong_parts(sent)
     nothing_right = not (sent.severity_correct or sent.root_cause_correct or sent.actions_correct)
@@ -107,9 +117,9 @@ def _keys(actions: list[Action]) -> set[str]:
 def _word_problems(sent: LabelIn) -> Problems:
     words = {"summary": sent.summary, "reasoning": sent.reasoning}
     return {
-        name: f"expected plain words, got the marker {marker.group()!r}"
+        name: f"expected plain words, got the marker {marker!r}"
         for name, text in words.items()
-        if (marker := _BLOCK.search(text))
+        if (marker := marker_in(text))
     }
 
 

@@ -12,7 +12,8 @@ from sqlmodel import Session, col, select
 from loop import canary
 from loop.comparison import SIDES, all_measures
 from loop.cycle_facts import read_cycle_facts
-from loop.dataset import AGREEMENT, CORRECTION, OVERLAPS, DatasetCard
+from loop.dataset import OVERLAPS, DatasetCard
+from loop.examples import AGREEMENT, CORRECTION
 from loop.failures import worst_first
 from loop.figures import (
     at_most,

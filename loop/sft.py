@@ -23,7 +23,7 @@ class SftJob(BaseModel):
 
     base: Path
     dataset: Path
-    """Holds train.jsonl and validation.jsonl, one `loop.dataset.Example` a line."""
+    """Holds train.jsonl and validation.jsonl, one `loop.examples.Example` a line."""
     lora: Lora
     training: Training
     threads: int
@@ -52,7 +52,7 @@ def train(job: SftJob, out: Path) -> None:
 
 def _rows(tokenizer: Any, file: Path, limit: int) -> tuple[list[dict[str, Json]], int]:
     """The tokenised examples, and how many were longer than the limit and left out."""
-    examples = [json.loads(line) for line in file.read_text().splitlines()]
+    examples = [json.loads(line) for line in file.read_text().split("\n") if line]
     tokens = [(tokenise(tokenizer, e["messages"]), e["weight"]) for e in examples]
     rows = [_row(found, weight) for found, weight in tokens if len(found.ids) <= limit]
     return rows, len(examples) - len(rows)

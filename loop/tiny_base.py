@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from loop import jobs
 from loop.chat_tokens import END, IGNORED, tokenise
-from loop.dataset import fill_instants
+from loop.examples import fill_instants
 from loop.faults import faults, quote, show
 from loop.protocol import call_block, compact, first_message, response_block
 from loop.recipe import Made

@@ -116,3 +116,54 @@ def test_the_help_names_every_key(places, client):
     told = set(re.findall(r"<kbd[^>]*>([^<]+)</kbd>", page[page.index("<dialog") :]))
 
     assert set(re.findall(r'data-key="([^"]+)"', page)) <= told
+
+
+# ------------------------------------------------------------------ what cannot be read
+
+
+def written_by_newer_code(number):
+    """A row whose body has a field that this version does not know."""
+    row = transcript_row(number)
+    row.body = {**row.body, "mood": "sunny"}
+    return row
+
+
+@pytest.fixture
+def unreadable(places):
+    row = written_by_newer_code(1)
+    keep(places.store, row, transcript_row(2, prompt="pool sync is stuck"))
+    return row.id
+
+
+def test_a_session_that_cannot_be_read_keeps_no_other_off_the_list(client, unreadable):
+    page = client.get("/").text
+    listed = client.get("/api/transcripts").json()
+
+    assert "pool sync is stuck" in page
+    assert "This version cannot read 1 more" in page
+    assert [item["id"][-1] for item in listed] == ["2"]
+
+
+def test_a_session_that_cannot_be_read_says_so_and_leads_on_to_the_next(client, unreadable):
+    answer = client.get(goes_to(client, "/next"))
+    (onward,) = re.findall(r'href="(/next[^"]+)"', answer.text)
+
+    assert answer.status_code == 422
+    assert "cannot read session" in answer.text
+    assert "ValidationError" in answer.text
+    assert goes_to(client, onward).endswith("2")
+
+
+def test_a_session_that_cannot_be_read_cannot_be_judged(client, unreadable, agreement):
+    judged = client.post("/api/labels", json=agreement)
+    answers = judged, client.get(f"/api/transcripts/{unreadable}")
+
+    assert [answer.status_code for answer in answers] == [422, 422]
+    assert {answer.json()["error"] for answer in answers} == {"unreadable"}
+
+
+def test_what_cannot_be_read_is_logged_without_its_text(client, unreadable, caplog):
+    client.get("/")
+
+    assert f"transcript {unreadable}: ValidationError at " in caplog.text
+    assert "sunny" not in caplog.text

@@ -17,8 +17,8 @@ from loop.converting import (
     find_toolkit,
     require_tools,
 )
-from loop.dataset import Example
 from loop.errors import ConversionError
+from loop.examples import Example
 from loop.forms import Lineage, keep_form
 from loop.jobs import run_job
 from loop.places import open_places

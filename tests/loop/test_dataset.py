@@ -8,17 +8,22 @@ from hypothesis import strategies as st
 
 from loop.causes import causes
 from loop.dataset import (
+    MOST_ALIKE,
+    OVERLAPS,
+    SURPLUS,
+    UNREADABLE,
+    grouped,
+    make_card,
+    select,
+    split,
+)
+from loop.examples import (
     AGREEMENT,
     CORRECTION,
-    OVERLAPS,
     Judged,
     evidence_digest,
     fill_instants,
-    grouped,
-    make_card,
     make_example,
-    select,
-    split,
 )
 from loop.protocol import parse
 from loop.scenario import Scenario
@@ -245,10 +250,11 @@ def test_both_overlaps_are_counted_also_where_there_is_none():
 PROMPT = "since the storm the app cannot reach the box in the attic"
 
 
-def asked(prompt, offset=5, number=1, **evidence):
+def asked(prompt, offset=5, number=1, received=date(2026, 3, 1), **evidence):
     """A session about a clock, with some evidence."""
     events = [*tool_events({"diag/time": {"synced": False, "offset_ms": offset, **evidence}})]
-    return judged(number=number, prompt=prompt, events=[*events, *answer_events()])
+    told = {"prompt": prompt, "events": [*events, *answer_events()], "received": received}
+    return judged(number=number, **told)
 
 
 def groups_of(*judgements):
@@ -295,6 +301,86 @@ def test_what_was_imported_of_one_family_is_one_group():
     apart = groups_of(replace(one, family="drift"), replace(other, family="portal"))
 
     assert (len(set(together)), len(set(apart))) == (1, 2)
+
+
+def test_of_many_near_duplicates_the_oldest_few_are_learnt_and_the_rest_is_counted():
+    flood = [
+        asked(f"{PROMPT} {n}", number=n, received=date(2026, 3, 1 + n % 28)) for n in range(200)
+    ]
+    others = many(40)
+    chosen = select([*flood, *others], [], RULES)
+    examples = chosen.train + chosen.validation
+    alike = [example for example in examples if example.words.startswith(PROMPT)]
+
+    assert len(alike) == MOST_ALIKE
+    assert left_out(chosen)[SURPLUS] == 200 - MOST_ALIKE
+    assert max(example.day for example in alike) <= date(2026, 3, 4)
+    assert len({example.group for example in alike}) == 1
+
+
+def test_a_flood_that_comes_later_changes_none_of_the_examples_that_were_there():
+    before = select(JUDGED, [], RULES)
+    flood = [typed_again(JUDGED[0], at) for at in range(30)]
+    after = select([*JUDGED, *flood], [], RULES)
+
+    assert digests(before) <= digests(after)
+    assert len(digests(after)) <= len(digests(before)) + MOST_ALIKE - 1
+
+
+def digests(selection):
+    return {example.transcript for example in selection.train + selection.validation}
+
+
+# ------------------------------------------------------------------ labels that contradict
+
+
+def test_contradicting_labels_of_near_duplicates_are_both_learnt_and_never_straddle():
+    """Who is right nobody can tell; the gate compares the model, and no answer leaks."""
+    agreed = asked(PROMPT, number=1)
+    denied = replace(asked(PROMPT, 6, number=2), label=label(**AS_NOTHING))
+    chosen = select([agreed, denied, *many(40)], [], RULES)
+    found = [e for e in chosen.train + chosen.validation if e.words == PROMPT]
+
+    assert {e.cause for e in found} == {"clock_unsynced", "no_issue"}
+    assert len({e.group for e in found}) == 1
+    assert [e in chosen.train for e in found] in ([True, True], [False, False])
+
+
+def test_of_contradicting_labels_of_the_same_content_the_one_of_the_earlier_session_counts():
+    early = judged(number=1, received=date(2026, 3, 1))
+    late = replace(judged(label(**AS_NOTHING), number=2, received=date(2026, 3, 2)))
+
+    for order in ([early, late], [late, early]):
+        chosen = select(order, [], RULES)
+        assert [e.cause for e in chosen.train + chosen.validation] == ["clock_unsynced"]
+        assert left_out(chosen) == {"same content as another transcript": 1}
+
+
+AS_NOTHING = {
+    "decision": Decision.PARTIAL,
+    "severity_correct": False,
+    "root_cause_correct": False,
+    "actions_correct": False,
+    "severity": Severity.GREEN,
+    "root_cause": "no_issue",
+    "actions": [],
+}
+
+
+@pytest.mark.parametrize(
+    "said", [{"root_cause": "a_cause_of_old"}, {"actions": [Action(name="format_disk")]}]
+)
+def test_a_label_in_words_that_todays_tables_do_not_know_teaches_nothing(said):
+    chosen = select([judged(label(**said))], [], RULES)
+
+    assert left_out(chosen) == {"judged in words that today's tables do not know": 1}
+
+
+def test_a_session_that_a_rule_fails_over_is_counted_and_holds_up_no_other():
+    chosen = select([replace(judged(number=1), session=None), *many(10)], [], RULES)
+
+    assert left_out(chosen)[UNREADABLE] == 1
+    assert len(chosen.train + chosen.validation) > 5
 
 
 # ------------------------------------------------------------------ the split

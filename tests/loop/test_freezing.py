@@ -2,19 +2,22 @@ import json
 from pathlib import Path
 
 import pytest
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from loop.causes import causes
 from loop.cycles import plan_cycle
-from loop.dataset import MIN_EXAMPLES, OVERLAPS, Example
+from loop.dataset import MIN_EXAMPLES, MOST_ALIKE, OVERLAPS, UNREADABLE
 from loop.errors import CycleError, DatasetError
+from loop.examples import Example, read_examples
 from loop.freezing import freeze_dataset
 from loop.importing import import_labelled
 from loop.labels import check_label
+from loop.reading import reading
 from loop.sessions import generate
-from loop.store import keep, writing
-from loop.tables import CycleEnd, CycleTranscript, Dataset, Decision
-from tests.factories import empty_places
+from loop.store import count_new_labels, current_labels, get_transcript, keep, writing
+from loop.tables import CycleEnd, CycleTranscript, Dataset, Decision, LabelIn, Transcript
+from loop.values import Action, Severity
+from tests.factories import empty_places, transcript_row
 from tests.labelled import cycle, labelled
 
 LABELLED = Path(__file__).parents[1] / "data/labelled"
@@ -41,8 +44,7 @@ def test_the_next_cycle_learns_from_all_labels_and_knows_what_is_new(places):
     labelled(places, 2, 30)
     second = freeze_dataset(places, cycle(places, 2))
 
-    with Session(places.store) as session:
-        card = session.exec(select(Dataset).where(Dataset.digest == second.digest)).one().card
+    card = card_of(places, second)
     assert card["previous"] == first.digest
     assert card["new"] == second.train + second.validation - first.train - first.validation > 0
     assert card["gone"] == 0
@@ -82,9 +84,80 @@ def test_the_dataset_card_counts_both_overlaps_also_where_there_is_none(places):
     labelled(places, 1, 60)
     found = freeze_dataset(places, cycle(places, 1))
 
-    with Session(places.store) as session:
-        card = session.exec(select(Dataset).where(Dataset.digest == found.digest)).one().card
+    card = card_of(places, found)
     assert [card["excluded"][why] for why in OVERLAPS] == [0, 0]
+
+
+def card_of(places, found):
+    with Session(places.store) as session:
+        asked = select(Dataset).where(Dataset.digest == found.digest)
+        return session.exec(asked.order_by(col(Dataset.at))).all()[-1].card
+
+
+def test_a_transcript_that_cannot_be_read_is_counted_and_holds_up_no_other(places):
+    first = labelled(places, 1, 60)[0].upload["upload_id"]
+    with writing(places.store) as session:
+        row = get_transcript(session, first)
+        row.body = {**row.body, "mood": "written by newer code"}
+    card = card_of(places, freeze_dataset(places, cycle(places, 1)))
+
+    assert card["excluded"][UNREADABLE] == 1
+    assert card["train"] + card["validation"] + sum(card["excluded"].values()) == 60
+    with Session(places.store) as session:
+        assert count_new_labels(session) == 1  # it waits for code that can read it
+
+
+def test_what_no_transcript_can_cause_stops_the_freeze(places):
+    """A disk or a database that fails is no reason to leave a transcript out."""
+    with pytest.raises(OSError, match="disk"), reading("some id"):
+        raise OSError("disk")
+
+
+LINE_ENDS = "\u2028\u2029\x85\x0b\x0c\x1c"
+"""What Python's `splitlines` takes for the end of a line, and JSON may hold as it is."""
+
+
+def test_any_character_may_stand_in_a_users_words(places):
+    told = f"it went{LINE_ENDS}away"
+    for number in range(30):
+        row = transcript_row(number, prompt=f"{told} {number} times", user_comment=told)
+        keep(places.store, row)
+        keep(places.store, check_label(correction(row.id), made_by="ann"))
+    first = freeze_dataset(places, cycle(places, 1))
+    second = freeze_dataset(places, cycle(places, 2))
+
+    assert first.train + first.validation == MOST_ALIKE
+    assert (card_of(places, second)["new"], card_of(places, second)["gone"]) == (0, 0)
+
+
+def correction(transcript_id):
+    return LabelIn(
+        transcript_id=transcript_id,
+        decision=Decision.PARTIAL,
+        severity_correct=False,
+        root_cause_correct=True,
+        actions_correct=True,
+        severity=Severity.YELLOW,
+        root_cause="clock_unsynced",
+        actions=[Action(name="ntp.resync")],
+    )
+
+
+def test_every_example_leads_back_to_a_transcript_and_its_label(places):
+    labelled(places, 1, 60)
+    found = freeze_dataset(places, cycle(places, 1))
+    folder = places.depot.fetch_tree("datasets", found.digest)
+    examples = [one for file in folder.glob("*.jsonl") for one in read_examples(file.read_text())]
+
+    with Session(places.store) as session:
+        rows = {row.digest: row for row in session.exec(select(Transcript))}
+        labels = current_labels(session)
+        frozen = {one.transcript_id for one in session.exec(select(CycleTranscript))}
+    assert len(examples) == found.train + found.validation
+    for example in examples:
+        row = rows[example.transcript]
+        assert row.id in frozen
+        assert (labels[row.id].root_cause, row.received) == (example.cause, example.day)
 
 
 def records(folder, notes):

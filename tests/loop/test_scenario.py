@@ -11,8 +11,9 @@ import yaml
 
 from loop.causes import causes
 from loop.checks import score_scenario
-from loop.dataset import SHARED_WORDS, evidence_digest
+from loop.dataset import SHARED_WORDS
 from loop.errors import ScenarioError
+from loop.examples import evidence_digest
 from loop.faults import SUMMARY, faults
 from loop.guardrails import shown
 from loop.healthy import HEALTHY

@@ -4,8 +4,8 @@ from random import Random
 import pytest
 
 from loop.causes import causes
-from loop.dataset import fill_instants
 from loop.diagnostics import check_result, summary_problems
+from loop.examples import fill_instants
 from loop.faults import faults
 from loop.healthy import HEALTHY
 from loop.labels import check_label

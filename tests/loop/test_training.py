@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loop.dataset import make_example
+from loop.examples import make_example
 from loop.jobs import read_complete, run_job
 from loop.recipe import Lora, Training
 from loop.sft import SftJob
