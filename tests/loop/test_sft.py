@@ -1,10 +1,13 @@
 """What one example adds to the loss: its own tokens, by its weight, whatever stands beside it."""
 
+import json
+
 import pytest
 
 from loop.chat_tokens import IGNORED, Tokens
 from loop.recipe import Lora, Training
-from loop.sft import SftJob, _row, _trainer
+from loop.sft import SftJob, _row, _rows, _trainer
+from loop.tiny_base import make_tokenizer
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,6 +35,19 @@ def loss(tiny_base, tmp_path_factory):
         return trainer.compute_loss(trainer.model, batch, num_items_in_batch=1).item()
 
     return asked
+
+
+def test_any_character_may_stand_in_an_examples_words(tmp_path):
+    tokenizer = make_tokenizer(["user assistant ok"] * 5, 300)
+    turns = [
+        {"role": "user", "content": "it went\u2028\x85\x0baway", "learn": False},
+        {"role": "assistant", "content": "ok", "learn": True},
+    ]
+    line = json.dumps({"messages": turns, "weight": 1.0}, ensure_ascii=False)
+    (tmp_path / "train.jsonl").write_text(f"{line}\n{line}\n")
+
+    rows, too_long = _rows(tokenizer, tmp_path / "train.jsonl", 100)
+    assert (len(rows), too_long) == (2, 0)
 
 
 def test_a_short_example_beside_a_long_one_never_sees_its_padding(loss):
