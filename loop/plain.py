@@ -47,10 +47,10 @@ def is_plain(text: str) -> bool:
     return text.isascii() and "%" not in text and "\\" not in text
 
 
-def reading(text: str) -> str:
+def as_read(text: str) -> str:
     r"""The text of `plain`, many times faster where nobody asks what stands behind it.
 
-    >>> reading("192%2E0\u30022.\uff11\\u0037")
+    >>> as_read("192%2E0\u30022.\uff11\\u0037")
     '192.0.2.17'
     """
     return _ESCAPE.sub(lambda match: _shown(match.group()), text).translate(_SHOWN)

@@ -14,7 +14,7 @@ from typing import Any
 
 from loop import encoded
 from loop.errors import PrivacyError, TranscriptError
-from loop.plain import Span, is_plain, plain, reading
+from loop.plain import Span, as_read, is_plain, plain
 from loop.privacy_rules import Rule, rules
 from loop.upload import (
     MAX_STRING_BYTES,
@@ -87,7 +87,7 @@ def _pass(text: str, counts: Counter[str]) -> str:
     """All rules on the text as written, as read, and as decoded."""
     for rule in rules().likely(text):
         text = _cut(text, ((span, rule) for span in rule.found(text)), counts)
-    if not is_plain(text) and rules().likely(reading(text)):
+    if not is_plain(text) and rules().likely(as_read(text)):
         read = plain(text)
         text = _cut(text, ((read.source(span), rule) for span, rule in _all(read.text)), counts)
     return _cut_encoded(text, counts)
@@ -146,7 +146,7 @@ def _gather(value: Json, texts: list[str]) -> bool:
     if isinstance(value, str):
         texts.append(value)
         if not is_plain(value):
-            texts.append(reading(value))
+            texts.append(as_read(value))
         return not value.lstrip().startswith(("{", "["))
     if isinstance(value, dict):
         inside = (inner for item in value.items() for inner in item)

@@ -4,7 +4,7 @@ from urllib.parse import quote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loop.plain import Span, is_plain, plain, reading
+from loop.plain import Span, as_read, is_plain, plain
 
 FULL_WIDTH = {ord("0") + n: 0xFF10 + n for n in range(10)}
 PLAIN = st.text(st.characters(codec="ascii", exclude_characters="%\\"))
@@ -49,7 +49,7 @@ ESCAPED = st.sampled_from(
 
 @given(st.lists(ESCAPED | st.text(max_size=5), max_size=8).map("".join))
 def test_the_quick_reading_is_the_same_text(text):
-    assert reading(text) == plain(text).text
+    assert as_read(text) == plain(text).text
 
 
 def test_half_of_an_escaped_pair_is_no_character():
