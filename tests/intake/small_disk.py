@@ -1,6 +1,7 @@
 """A disk of a few megabytes around one service, where this machine lets one be mounted."""
 
 import errno
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,8 @@ _INSIDE = ["unshare", "--mount", "sh", "-c", _MOUNT, "sh"]
 
 def may_mount():
     """Whether these tests can have such a disk; what they show is shown by doubles, too."""
+    if not shutil.which("unshare") or not shutil.which("nsenter"):
+        return False
     tried = [*_INSIDE, "size=1m", "/mnt", "true"]
     return subprocess.run(tried, capture_output=True, check=False).returncode == 0
 
