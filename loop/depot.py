@@ -195,13 +195,13 @@ class FolderDepot:
         temporary.chmod(0o444)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        while not _linked(temporary, path):
+        while not (new := _linked(temporary, path)):
             with suppress(FileNotFoundError):  # deleted at this very moment
                 if digest_file(path) != digest:
                     raise taken(key)
-                return False
-        _sync_folder(path.parent)
-        return True
+                break
+        _sync_folder(path.parent)  # also for who linked it and was killed before this
+        return new
 
 
 def check_key(key: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loop.depot import FolderDepot
 from loop.depots import open_depot
 from loop.errors import DepotError, NotFound
 from loop.settings import Settings
@@ -111,6 +112,15 @@ def test_a_key_is_written_once(depot):
 
     assert (first, again) == (True, False)
     assert depot.get("raw/1/a.json") == b"one"
+
+
+def test_a_key_that_is_there_already_is_made_durable_too(tmp_path, monkeypatch):
+    depot, synced, sync = FolderDepot(tmp_path), [], os.fsync
+    depot.put("raw/1/a.json", b"one")
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle)) or sync(handle))
+    depot.put("raw/1/a.json", b"one")
+
+    assert (tmp_path / "raw/1").stat().st_ino in [one.st_ino for one in synced]
 
 
 def test_a_file_is_kept_like_its_bytes(depot, tmp_path):
