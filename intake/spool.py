@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import logging
+import math
 import os
 import re
 import shutil
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 _NAME = re.compile(r"([0-9a-f-]{36})\.([0-9a-f]{64})\.json")
 _FRESH = ".new-"
 COUNTED_EVERY_S = 1.0
+COUNTING_SHARE = 0.05
+"""Of the time at most goes into counting what waits: a hundred thousand take long."""
 ASIDE = "aside"
 """The subfolder of files that nobody can ship."""
 AsideReason = Literal["foreign", "not_a_file", "corrupt"]
@@ -63,7 +66,7 @@ class Room:
     free_share: float = 0.0
     """Of the whole disk; what must stay free is the larger of the two."""
     uploads: int = 100_000
-    """That wait; they are counted once a second, so a few more may come in."""
+    """That wait; they are counted each second or more seldom, so a few more may come in."""
 
 
 class Spool:
@@ -75,7 +78,7 @@ class Spool:
         self._commit = GroupCommit(lambda: self._sync_folder(self.root))
         self._seen = Seen()
         self._held: int | None = None
-        self._length, self._counted_at = 0, -COUNTED_EVERY_S
+        self._length, self._count_at = 0, -math.inf
         self._counting = Lock()
         self.set_aside_by: Counter[AsideReason] = Counter()
 
@@ -190,9 +193,14 @@ class Spool:
         self._length += 1
 
     def _recent_length(self) -> int:
-        now = time.monotonic()
-        if now - self._counted_at >= COUNTED_EVERY_S:
-            self._counted_at, self._length = now, sum(1 for _ in _uploads(self.root))
+        began = time.monotonic()
+        if began >= self._count_at:
+            self._count_at = math.inf  # others go on with the last figure meanwhile
+            try:
+                self._length = sum(1 for _ in _uploads(self.root))
+            finally:
+                ended = time.monotonic()
+                self._count_at = ended + max(COUNTED_EVERY_S, (ended - began) / COUNTING_SHARE)
         return self._length
 
     def _make_folder(self, folder: Path) -> None:
