@@ -28,19 +28,24 @@ class Phones:
         """Sent, and answered otherwise or not at all; next in line."""
         self.statuses: Counter[int] = Counter()
         self._numbers = count(1)
+        self._over = False
 
     def upload_to(self, url: str) -> None:
         """One phone on one kept connection, until that breaks."""
         with httpx.Client(timeout=120) as client:
-            while self._post(client, url):
+            while not self._over and self._post(client, url):
                 time.sleep(self._pause_s)
 
     @contextmanager
     def uploading(self, url: str, phones: int) -> Iterator[None]:
-        """So many at once; the block has to end the service, or they never would."""
+        """So many at once, until the block ends, or the service."""
+        self._over = False
         with ThreadPoolExecutor(phones) as pool:
             working: list[Future[None]] = [pool.submit(self.upload_to, url) for _ in range(phones)]
-            yield
+            try:
+                yield
+            finally:
+                self._over = True
         for worker in working:
             worker.result()
 

@@ -27,6 +27,7 @@ from tests.factories import event, upload
 from tests.intake.ledger import Verdict, compared, kept_in
 from tests.intake.phones import Phones
 from tests.intake.served import connected, served
+from tests.processes import until
 
 EXPECTED_A_SECOND = 10_000 / 86_400
 """What all phones together may send on one day."""
@@ -123,11 +124,12 @@ class Soak:
         self._kills += by is signal.SIGKILL
         samples: list[Sample] = []
         with served(self._home) as (url, process), self.phones.uploading(url, PHONES):
-            until = time.monotonic() + seconds
-            while not samples or time.monotonic() < until:
+            ends = time.monotonic() + seconds
+            while not samples or time.monotonic() < ends:
                 self._tell(self._progress())
-                with _slow_clients(url), _depot_away(self._home, self._moments.random() < 0.3):
-                    samples += _sampled(process, min(until, time.monotonic() + 30))
+                away = self._moments.random() < 0.3
+                with _slow_clients(url), _depot_away(self._home, process, away):
+                    samples += _sampled(process, min(ends, time.monotonic() + 30))
             _end(process, by)
         return samples
 
@@ -174,24 +176,42 @@ def _slow_clients(url: str) -> Iterator[None]:
 
 
 @contextmanager
-def _depot_away(home: Path, away: bool) -> Iterator[None]:
+def _depot_away(home: Path, process: Popen[bytes], away: bool) -> Iterator[None]:
     """Where it is away, a file has its name."""
     depot, elsewhere = home / "depot", home / "depot-away"
     if not away or not depot.exists():
         yield
         return
-    depot.rename(elsewhere)
-    depot.touch()
+    with _paused(process):
+        depot.rename(elsewhere)
+        depot.touch()
     try:
         yield
     finally:
-        depot.unlink()
-        elsewhere.rename(depot)
+        with _paused(process):
+            depot.unlink()
+            elsewhere.rename(depot)
 
 
-def _sampled(process: Popen[bytes], until: float) -> list[Sample]:
+@contextmanager
+def _paused(process: Popen[bytes]) -> Iterator[None]:
+    """Two changes are one to a process that stands still meanwhile, or has ended."""
+    process.send_signal(signal.SIGSTOP)
+    until(lambda: process.poll() is not None or _state_of(process) == "T")
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def _state_of(process: Popen[bytes]) -> str:
+    stat = Path(f"/proc/{process.pid}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0]
+
+
+def _sampled(process: Popen[bytes], ends: float) -> list[Sample]:
     samples = [_sample(process)]
-    while (left := until - time.monotonic()) > 0:
+    while (left := ends - time.monotonic()) > 0:
         time.sleep(min(1.0, left))
         samples.append(_sample(process))
     return samples
