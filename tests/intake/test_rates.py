@@ -3,13 +3,18 @@
 import multiprocessing
 import sqlite3
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from fastapi.testclient import TestClient
 
+from intake.app import create_app
+from intake.parts import make_parts
 from intake.rates import Allowance, Forgetter, Rates
 from intake.refusals import Refused
 from loop.errors import SpoolError
+from tests.intake.served import NEAR, settings_in
 from tests.processes import until
 
 HOME, AWAY = "203.0.113.0/24", "198.51.100.0/24"
@@ -68,6 +73,24 @@ def test_who_is_refused_is_told_the_seconds_to_midnight(tmp_path):
         rates.charge(HOME)
 
     assert (refused.value.reason, refused.value.retry_s) == ("rate_limit", 12 * 3600)
+
+
+@pytest.mark.parametrize(
+    ("moment", "seconds"),
+    [
+        (datetime(2028, 2, 29, tzinfo=UTC), 86_400),
+        (datetime(2028, 2, 28, 23, 59, 58, tzinfo=UTC), 2),
+        (datetime(2027, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), 1),
+        (datetime(2026, 3, 29, 0, 30, tzinfo=UTC), 84_600),  # a day of 23 hours in Europe
+    ],
+)
+def test_a_phone_is_told_in_a_header_when_the_next_day_begins(tmp_path, moment, seconds):
+    parts = make_parts(settings_in(tmp_path))
+    spent = rates_in(tmp_path, lambda: moment, of_one=0)
+    with TestClient(create_app(replace(parts, rates=spent)), client=NEAR) as phone:
+        answer = phone.post("/transcripts", content=b"{}")
+
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, str(seconds))
 
 
 def test_a_restart_forgets_nothing(tmp_path):
