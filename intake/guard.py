@@ -5,14 +5,14 @@ and the log gets its type and place alone.
 """
 
 import logging
-from pathlib import Path
-from traceback import extract_tb
+from threading import ExceptHookArgs
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from intake.metrics import Metrics
 from intake.refusals import ANSWERS, BUG, headers_of
+from loop.reading import place_of
 
 logger = logging.getLogger(__name__)
 
@@ -36,21 +36,15 @@ class Guard:
             await self._app(scope, receive, sending)
         except Exception as error:  # noqa: BLE001 - whoever else caught it would log its text
             self._metrics.refused(BUG)
-            logger.error("a bug ended a request: %s", _place_of(error))  # noqa: TRY400 - no text
+            logger.error("a bug ended a request: %s", place_of(error))  # noqa: TRY400 - no text
             if not begun:
                 answer = ANSWERS[BUG]
                 told = JSONResponse({"error": answer.error}, answer.status, headers_of(answer))
                 await told(scope, receive, send)
 
 
-def _place_of(error: Exception) -> str:
-    """An error's type and the line that raised it, and nothing that it says.
-
-    >>> try:
-    ...     int("203.0.113.9")
-    ... except ValueError as error:
-    ...     _place_of(error).split(":")[0]
-    'ValueError at <doctest intake.guard._place_of[0]>'
-    """
-    raised = extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {Path(raised.filename).name}:{raised.lineno}"
+def tell_no_text(ended: ExceptHookArgs) -> None:
+    """What a thread's end by a bug leaves in the log; Python's own hook prints the whole error."""
+    name = ended.thread.name if ended.thread else "unknown"
+    place = place_of(ended.exc_value) if ended.exc_value else ended.exc_type.__name__
+    logger.error("a bug ended the thread %s: %s", name, place)

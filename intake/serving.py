@@ -1,10 +1,10 @@
 """How intake is served: deadlines, a door that closes before the end, a second port on loopback."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from threading import Thread
 from types import FrameType
 
 import uvicorn
@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from intake.app import create_app
 from intake.certificate import Certificate
 from intake.deadlines import DeadlineLoop, Deadlines, protocol_with
+from intake.guard import tell_no_text
 from intake.parts import Limits, Parts
 from intake.private import create_private_app
 
@@ -37,6 +38,7 @@ class Listening:
 
 def serve(parts: Parts, where: Listening) -> None:
     """Serve phones until a signal, and on loopback their operator."""
+    threading.excepthook = tell_no_text
     server = DrainingServer(_public(parts, where), parts, where.certificate)
     with _beside(create_private_app(parts), where.private_port):
         server.run()
@@ -99,7 +101,7 @@ def _beside(app: FastAPI, port: int) -> Iterator[None]:
     )
     server = uvicorn.Server(config)
     listening = config.bind_socket()  # here, because a taken port must end the program
-    thread = Thread(target=server.run, kwargs={"sockets": [listening]}, name="private")
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="private")
     thread.start()
     try:
         yield

@@ -37,10 +37,18 @@ def reading(transcript: str) -> Iterator[None]:
     try:
         yield
     except OF_DATA as error:
-        logger.error("transcript %s: %s", transcript, _place_of(error))  # noqa: TRY400 - no text
+        logger.error("transcript %s: %s", transcript, place_of(error))  # noqa: TRY400 - no text
         raise UnreadableError(transcript, type(error).__name__) from None
 
 
-def _place_of(error: Exception) -> str:
+def place_of(error: BaseException) -> str:
+    """An error's type and the line that raised it, and nothing that it says.
+
+    >>> try:
+    ...     int("203.0.113.9")
+    ... except ValueError as error:
+    ...     place_of(error).split(":")[0]
+    'ValueError at <doctest loop.reading.place_of[0]>'
+    """
     raised = extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} at {Path(raised.filename).name}:{raised.lineno}"

@@ -31,7 +31,7 @@ def free_port():
 
 
 @contextmanager
-def served(home, private_port=None, options=(), inside=(), **settings):
+def served(home, private_port=None, options=(), inside=(), program="intake", **settings):
     """The URL and the process of an intake on `home`; killed at the end if it still runs.
 
     `inside` is a command that becomes the one that follows it.
@@ -41,7 +41,7 @@ def served(home, private_port=None, options=(), inside=(), **settings):
     log = (home / "intake.log").open("ab")
     process = subprocess.Popen(
         [
-            *(*inside, sys.executable, "-m", "intake"),
+            *(*inside, sys.executable, "-m", program),
             *("--port", str(port), "--private-port", str(private), *options),
         ],
         env=os.environ | {f"LOOP_{name.upper()}": str(value) for name, value in told.items()},
