@@ -54,7 +54,7 @@ soak: preflight $(INSTALLED)  ## Upload under kills and faults for SOAK_MINUTES=
 	$(BIN)/python -m tests.intake.soak
 
 .PHONY: fuzz
-fuzz: $(INSTALLED)  ## Try intake with 10,000 bodies of each kind: make fuzz FUZZ=10000
+fuzz: $(INSTALLED)  ## Try intake with so many bodies of each kind: make fuzz FUZZ=10000
 	FUZZ=$(FUZZ) $(BIN)/python -m pytest -q tests/intake/test_fuzz.py
 
 .PHONY: golden
