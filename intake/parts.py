@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from intake.crew import Crew
 from intake.door import Door
 from intake.metrics import Metrics
 from intake.rates import Allowance, Forgetter, Rates
@@ -27,10 +28,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Parts:
-    """Limits, the door, counts by network, spool, the way to the depot, and what is counted."""
+    """Limits, door, crew, counts by network, spool, the way to the depot, and what is counted."""
 
     limits: Limits
     door: Door
+    crew: Crew
     rates: Rates
     spool: Spool
     shipper: Shipper
@@ -76,7 +78,7 @@ def make_parts(settings: Settings) -> Parts:
     shipper = Shipper(spool, depot, Pace(longest_s=settings.ship_retry_seconds))
     door = Door(settings.uploads_at_once)
     metrics = Metrics(door, spool, shipper)
-    return Parts(_limits(settings), door, _rates(settings), spool, shipper, metrics)
+    return Parts(_limits(settings), door, Crew(), _rates(settings), spool, shipper, metrics)
 
 
 def _limits(settings: Settings) -> Limits:

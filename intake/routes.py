@@ -7,16 +7,15 @@ back, not even its id.
 import asyncio
 import logging
 from collections import Counter
-from threading import Lock
 
 from fastapi import APIRouter, Request
-from fastapi.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from intake.deps import PartsDep
 from intake.origin import is_confidential, network_of
 from intake.parts import Limits, Parts
 from intake.refusals import Refused
+from intake.seen import Outcome
 from loop import privacy
 from loop.errors import LoopError
 from loop.upload import Record, Upload, parse_upload
@@ -24,9 +23,6 @@ from loop.values import utc_now
 
 logger = logging.getLogger(__name__)
 router = APIRouter()
-_READING = Lock()
-"""Held while a body is parsed and scanned. Python computes in one thread at a time anyway, and what
-forty of them had half done would take hundreds of megabytes."""
 
 
 @router.get("/health")
@@ -43,7 +39,9 @@ async def add_transcript(request: Request, parts: PartsDep) -> dict[str, str]:
     _check_length(request, parts.limits)
     with parts.door.entered():
         body = await _read_body(request, parts.limits)
-        await run_in_threadpool(_take, body, request, parts)
+        record = await parts.crew.reads(_take, body, request, parts)
+        outcome = await parts.crew.writes(parts.spool.keep, record)
+    _note(outcome, record, parts)
     return {}
 
 
@@ -84,34 +82,24 @@ def _check_headers(request: Request) -> None:
         raise Refused("media_type")
 
 
-def _take(body: bytes, request: Request, parts: Parts) -> None:
-    """Each check in the contract's order; charged once, whatever becomes of the upload."""
+def _take(body: bytes, request: Request, parts: Parts) -> Record:
+    """What is to be kept, after each check in the contract's order.
+
+    It is charged once, whatever becomes of it.
+    """
     parts.rates.charge(network_of(request))
     parts.spool.check()
     _check_headers(request)
-    _keep(body, request.headers.get("x-anonymizer-version"), parts)
-
-
-def _keep(body: bytes, told: str | None, parts: Parts) -> None:
     upload, redacted = _read(body)
-    version = upload.consent.anonymizer_version
-    if told != version:
+    if request.headers.get("x-anonymizer-version") != upload.consent.anonymizer_version:
         logger.info("the X-Anonymizer-Version header is not the body's version; the body counts")
-    outcome = parts.spool.keep(_record(upload, redacted))
-    parts.metrics.accepted(outcome, version, redacted)
-    logger.info(
-        "%s an upload of %d events, %d places redacted",
-        outcome,
-        len(upload.events),
-        redacted.total(),
-    )
+    return _record(upload, redacted)
 
 
 def _read(body: bytes) -> tuple[Upload, Counter[str]]:
     """The redacted upload, and how often each rule replaced something."""
     try:
-        with _READING:
-            return privacy.redact(parse_upload(body))
+        return privacy.redact(parse_upload(body))
     except LoopError as error:
         raise error.with_traceback(None)  # noqa: B904 - its frames hold all that was parsed
 
@@ -122,4 +110,15 @@ def _record(upload: Upload, redacted: Counter[str]) -> Record:
         privacy=privacy.VERSION,
         redacted=dict(redacted),
         upload=upload.as_json(),
+    )
+
+
+def _note(outcome: Outcome, record: Record, parts: Parts) -> None:
+    version = record.upload["consent"]["anonymizer_version"]
+    parts.metrics.accepted(outcome, version, record.redacted)
+    logger.info(
+        "%s an upload of %d events, %d places redacted",
+        outcome,
+        len(record.upload["events"]),
+        sum(record.redacted.values()),
     )
