@@ -33,7 +33,7 @@ from loop.values import Json
 
 CLIENTS, UPLOADS, BYTES = 16, 2000, 3000
 SLOW_CLIENTS, SLOW_BYTES = 200, 128 * 1024
-LEAST_OF_CEILING, LEAST_OF_TWIN = 0.08, 0.4
+LEAST_OF_CEILING, LEAST_OF_TWIN = 0.12, 0.4
 PUBLIC, PRIVATE = 18010, 18011
 SPEECH = "The relay answers and both disks are fine, so I look at the pool next."
 FIRST_LINES = (

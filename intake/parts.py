@@ -75,8 +75,8 @@ def make_parts(settings: Settings) -> Parts:
     room = Room(settings.free_bytes, settings.free_share, settings.spool_uploads)
     spool = Spool(settings.spool, room)
     depot = open_depot(settings.depot_place, settings)
-    shipper = Shipper(spool, depot, Pace(longest_s=settings.ship_retry_seconds))
-    door = Door(settings.uploads_at_once)
+    door, pace = Door(settings.uploads_at_once), Pace(longest_s=settings.ship_retry_seconds)
+    shipper = Shipper(spool, depot, pace, busy=lambda: door.inside > 0)
     metrics = Metrics(door, spool, shipper)
     return Parts(_limits(settings), door, Crew(), _rates(settings), spool, shipper, metrics)
 

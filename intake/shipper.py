@@ -28,6 +28,8 @@ STUCK_S = 120.0
 """Without a sign of life for this long, a shipper is stuck: a file or a depot hangs."""
 STOP_S = 10.0
 """What a stopped intake still ships, it ships within this; the rest waits for the next start."""
+GIVE_WAY_S, LOOK_S = 0.05, 0.005
+"""Uploads go first: before each record, so long at most is waited for a moment without any."""
 Failure = AwayReason | Literal["refused", "other"]
 """Why a record still waits: the depot is away; it refuses this record; an error of a disk."""
 FAILURES: tuple[Failure, ...] = (*get_args(AwayReason), "refused", "other")
@@ -186,9 +188,16 @@ def _is_whole(spooled: Spooled, data: bytes) -> bool:
 class Shipper(Thread):
     """Ships in the background until it is stopped; a failing depot delays and loses nothing."""
 
-    def __init__(self, spool: Spool, depot: Depot, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        depot: Depot,
+        pace: Pace | None = None,
+        busy: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """A shipper that gives way while `busy` says that uploads are under way."""
         super().__init__(name="shipper", daemon=True)
-        self._spool, self._depot, self._pace = spool, depot, pace or Pace()
+        self._spool, self._depot, self._pace, self._busy = spool, depot, pace or Pace(), busy
         self._stopping = Event()
         self._ends_at = math.inf
         self._alive_at = time.monotonic()
@@ -232,8 +241,14 @@ class Shipper(Thread):
         return self._pace.after(self._in_a_row)
 
     def _go_on(self) -> bool:
+        self._give_way()
         self._alive_at = time.monotonic()
         return self._alive_at < self._ends_at
+
+    def _give_way(self) -> None:
+        ends = time.monotonic() + GIVE_WAY_S
+        while self._busy() and time.monotonic() < ends and not self._stopping.wait(LOOK_S):
+            pass
 
     def _rest(self, seconds: float) -> float:
         """The same seconds, through which nobody needs a sign of life."""

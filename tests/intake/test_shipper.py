@@ -321,6 +321,31 @@ def test_the_shipper_ships_while_it_runs_and_once_more_when_stopped(tmp_path, de
     assert not shipper.is_alive()
 
 
+class AlwaysBusy:
+    """A door through which somebody always goes."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def __call__(self):
+        self.asked += 1
+        return True
+
+
+def test_records_give_way_to_uploads_and_go_even_if_those_never_end(tmp_path, depot):
+    busy = AlwaysBusy()
+    shipper = Shipper(spool_with(tmp_path, *range(12)), depot, QUICK, busy)
+    shipper.start()
+    until(lambda: len(stored_in(depot)) == 12)
+    shipper.stop()
+
+    assert busy.asked > 12
+
+
+def stored_in(depot):
+    return list(depot.keys("raw/"))
+
+
 def test_a_spool_that_cannot_be_read_for_a_while_delays_and_loses_nothing(tmp_path, depot):
     spool = spool_with(tmp_path, 1)
     spool.root.rename(tmp_path / "away")
