@@ -85,6 +85,7 @@ def leave_in_spool(places):
     """A third body that waits, and a copy that intake set aside."""
     data = record("a third time").to_bytes()
     (places.settings.spool / f"{ID}.{digest_bytes(data)}.json").write_bytes(data)
+    places.settings.aside.mkdir(exist_ok=True)
     (places.settings.aside / f"{ID}.{digest_bytes(data)}.json.17").write_bytes(data)
 
 
