@@ -237,12 +237,17 @@ def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> None:
     for _ in range(200):
         if process.poll() is not None:
             raise JobError("intake", process.returncode, log.read_text())
-        try:
-            if httpx.get(f"http://{LOOPBACK}:{PRIVATE}/ready").is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
+        if _is_ready():
+            return
+        time.sleep(0.1)
     raise JobError("intake", 0, f"not ready after 20 s: {log.read_text()}")
+
+
+def _is_ready() -> bool:
+    try:
+        return httpx.get(f"http://{LOOPBACK}:{PRIVATE}/ready").is_success
+    except httpx.TransportError:
+        return False
 
 
 @contextmanager

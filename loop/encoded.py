@@ -9,6 +9,7 @@ from loop.plain import Span
 
 PLACEHOLDER = "<ENCODED>"
 _RUN = re.compile(r"(?<![0-9A-Za-z+/_-])[0-9A-Za-z+/_-]{16,}={0,2}(?![0-9A-Za-z+/_=-])")
+_BETWEEN_LINES = str.maketrans("", "", "\t\n\r")
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
@@ -32,7 +33,7 @@ def _meant(run: str) -> str | None:
             said = decode(run).decode()
         except (ValueError, binascii.Error):  # not this encoding, or not text
             continue
-        if said.isprintable():
+        if said.translate(_BETWEEN_LINES).isprintable():
             return said
     return None
 

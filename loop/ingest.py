@@ -147,6 +147,8 @@ def _as_they_came(places: Places, keys: list[str]) -> list[str]:
 def _came_by(places: Places, key: str) -> tuple[date, datetime]:
     try:
         at = places.depot.arrived(key)
+    except DepotAway:
+        raise
     except (LoopError, OSError):
         at = datetime.max.replace(tzinfo=UTC)
     return _received(places, key) or at.date(), at

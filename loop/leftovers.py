@@ -49,7 +49,13 @@ def delete_leftovers(places: Places, found: Leftovers) -> None:
     for path in found.paths:
         remove(path)
     for dataset in found.datasets:
-        delete_dataset(places, dataset)
+        if not _is_known(places, dataset):  # a freeze may have finished meanwhile
+            delete_dataset(places, dataset)
+
+
+def _is_known(places: Places, dataset: Digest) -> bool:
+    with Session(places.store) as session:
+        return session.exec(select(Dataset).where(Dataset.digest == dataset)).first() is not None
 
 
 def _is_older(path: Path, before: datetime) -> bool:

@@ -326,9 +326,11 @@ def _placeholder_for(key: str, value: Json, siblings: frozenset[str]) -> str | N
 
 
 def _free(key: str, taken: Mapping[str, Json], numbers: Counter[str]) -> str:
-    """Two keys may become the same placeholder; the later ones get a number."""
+    """Two keys may become the same placeholder; the later ones get a number, in the same room."""
     free = key
     while free in taken:
         numbers[key] += 1
-        free = f"{key}{numbers[key] + 1}"
+        number = str(numbers[key] + 1)
+        room = MAX_STRING_BYTES - len(number)
+        free = key.encode()[:room].decode(errors="ignore") + number
     return free

@@ -20,6 +20,16 @@ def test_what_was_encoded_is_read(words):
         assert (f"see {run}, please"[slice(*span)], meant) == (run, words)
 
 
+@pytest.mark.parametrize("said", ["gateway 192.0.2.17\n", "gw\t192.0.2.17\r\nssid\tours\n"])
+def test_lines_and_columns_are_read_as_tools_print_them(said):
+    for run in (b64encode(said.encode()).decode(), said.encode().hex()):
+        assert [meant for _, meant in runs(run)] == [said]
+
+
+def test_bytes_that_are_no_text_are_no_encoded_text():
+    assert list(runs(b64encode(bytes(range(24))).decode())) == []
+
+
 @pytest.mark.parametrize(
     "text",
     [

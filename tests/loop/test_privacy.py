@@ -310,9 +310,10 @@ def test_what_was_split_over_many_neighbours_is_cut_out_of_each():
         {"l": ["192.0", ".2.17 "] * 9000},
         {f"ssid=n{number:05}": 1 for number in range(9000)},
         {"ssid=a," * 9000: 1},
+        {"k" * 65529 + " a@b.co": 1, "k" * 65529 + " a@b.cc": 2},
         {"stdout": json.dumps({"m": "a@b.co", "l": [12] * 15000, "last": "END"})},
     ],
-    ids=["split texts", "equal keys", "a long key", "JSON in a text"],
+    ids=["split texts", "equal keys", "a long key", "two long keys", "JSON in a text"],
 )
 def test_a_payload_of_full_size_comes_to_its_end_and_stays_one_that_can_be_kept(payload):
     """What is not linear would need minutes here."""

@@ -23,6 +23,8 @@ def upgrade() -> None:
         'transcript',
         sa.Column('quarantined_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=True),
     )
+    # nobody wrote down when, so their period begins now
+    op.execute("UPDATE transcript SET quarantined_at = CURRENT_TIMESTAMP WHERE quarantined IS NOT NULL")
 
 
 def downgrade() -> None:
