@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,21 +46,17 @@ class Copies:
 
     def drop(self, key: str) -> None:
         """Forget a copy, because the store no longer has the thing."""
-        path = self.root / key
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.parent.is_dir():
-            path.unlink(missing_ok=True)
+        remove(self.root / key)
 
     def _renew(self, path: Path, wanted: Wanted) -> None:
         fresh = self.root / ".new" / wanted.digest  # a killed process left it for the next one
-        _clear(fresh)
+        remove(fresh)
         fresh.parent.mkdir(parents=True, exist_ok=True)
         wanted.fetch(fresh)
         if (found := wanted.measure(fresh)) != wanted.digest:
-            _clear(fresh)
+            remove(fresh)
             raise DepotError(f"{wanted.key}: expected sha256 {wanted.digest}, got {found}")
-        _clear(path)
+        remove(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh.rename(path)
 
@@ -68,8 +65,10 @@ def _is_right(path: Path, wanted: Wanted) -> bool:
     return path.exists() and wanted.measure(path) == wanted.digest
 
 
-def _clear(path: Path) -> None:
-    if path.is_dir():
+def remove(path: Path) -> None:
+    """Delete a file, a link or a whole folder; what is gone already is no matter."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # nor is what something else stands in place of
+            path.unlink(missing_ok=True)

@@ -10,7 +10,6 @@ was learnt before is listed, for a person to decide about, and stays in the tomb
 
 import logging
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from typing import Literal, NamedTuple
 from sqlalchemy import ColumnElement, or_
 from sqlmodel import Session, col, delete, func, select
 
+from loop.copies import remove
 from loop.cycles import Ending, end_cycle, ref_of
 from loop.derived import Derived, derived_from
 from loop.errors import NotFound
@@ -139,8 +139,20 @@ def forget(places: Places, ids: Sequence[str], asked: Asked) -> Counter[str]:
 
 
 def _forget(places: Places, ids: Sequence[str], asked: Asked) -> Counter[str]:
-    found = find_traces(places, ids)
-    _bury(places, ids, asked, found.learnt)
+    gone: Counter[str] = Counter()
+    while True:
+        found = find_traces(places, ids)
+        gone |= found.counts()
+        _bury(places, ids, asked, found.learnt)
+        _delete_things(places, found)
+        if _delete_rows(places, ids):  # else a cycle froze them at this very moment
+            break
+    logger.info("forgot %d uploads (%s)", len(ids), asked.why)
+    return gone
+
+
+def _delete_things(places: Places, found: Traces) -> None:
+    """End the cycles that learn from them, and delete all but rows."""
     for cycle in found.open_cycles:
         end_cycle(places, cycle, Ending(CycleOutcome.CANCELLED, CANCELLED))
     for path in found.spooled:
@@ -149,17 +161,6 @@ def _forget(places: Places, ids: Sequence[str], asked: Asked) -> Counter[str]:
         places.depot.delete(key)
     for dataset in found.datasets:
         delete_dataset(places, dataset)
-    _delete_rows(places, ids)
-    logger.info("forgot %d uploads (%s)", len(ids), asked.why)
-    return found.counts()
-
-
-def remove(path: Path) -> None:
-    """Delete a file, a link or a whole folder; what is gone already is no matter."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def delete_dataset(places: Places, digest: Digest) -> None:
@@ -177,14 +178,20 @@ def _bury(places: Places, ids: Sequence[str], asked: Asked, learnt: Sequence[Der
                 session.add(Forgotten(upload=digest, learnt=kept, **asked._asdict()))
 
 
-def _delete_rows(places: Places, ids: Sequence[str]) -> None:
-    these = col(Transcript.id).in_(ids)
+def _delete_rows(places: Places, ids: Sequence[str]) -> bool:
+    """Delete the rows; False where something was made from them since they were looked for."""
+    these, frozen = col(Transcript.id).in_(ids), col(CycleTranscript.transcript_id).in_(ids)
     with writing(places.store) as session:
-        session.exec(select(Transcript.id).where(these).with_for_update()).all()  # no label more
+        session.exec(select(Transcript.id).where(these).with_for_update()).all()  # nobody adds now
+        if any(_open_cycles(session, frozen)):
+            return False
+        if any(is_kept(places, dataset) for dataset in _datasets(session, frozen)):
+            return False
         session.exec(delete(Label).where(col(Label.transcript_id).in_(ids)))
         session.exec(delete(CycleTranscript).where(col(CycleTranscript.transcript_id).in_(ids)))
         session.exec(delete(Transcript).where(these))
         session.exec(delete(Quarantined).where(_about(ids)))
+    return True
 
 
 def _spooled(settings: Settings, upload_id: str) -> Iterator[Path]:

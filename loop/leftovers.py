@@ -11,7 +11,8 @@ from pathlib import Path
 
 from sqlmodel import Session, select
 
-from loop.forgetting import delete_dataset, remove
+from loop.copies import remove
+from loop.forgetting import delete_dataset
 from loop.freezing import DATASETS
 from loop.places import Places
 from loop.tables import Dataset

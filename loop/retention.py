@@ -16,7 +16,8 @@ from sqlalchemy import or_
 from sqlmodel import Session, col, delete, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from loop.forgetting import AT_ONCE, Asked, forget, remove
+from loop.copies import remove
+from loop.forgetting import AT_ONCE, Asked, forget
 from loop.ingest import RAW
 from loop.leftovers import Leftovers, delete_leftovers, find_leftovers
 from loop.places import Places
@@ -116,7 +117,11 @@ def _delete(places: Places, due: Due) -> None:
     delete_leftovers(places, due.leftovers)
     for at in range(0, len(due.set_aside), AT_ONCE):
         _delete_set_aside(places, due.set_aside[at : at + AT_ONCE])
-    forget(places, [*due.unfinished, *due.sessions], Asked("retention", "retention"))
+    forget(
+        places,
+        list(dict.fromkeys([*due.unfinished, *due.sessions])),
+        Asked("retention", "retention"),
+    )
 
 
 def _delete_set_aside(places: Places, rows: tuple[Quarantined, ...]) -> None:

@@ -27,6 +27,7 @@ from loop.sessions import generate
 from loop.settings import Settings
 from loop.store import is_forgotten, keep, scrub, upload_digest
 from loop.tables import (
+    CycleEnd,
     CycleOutcome,
     CycleTranscript,
     Dataset,
@@ -274,6 +275,33 @@ def test_what_is_forgotten_while_ingest_reads_it_does_not_come_back(places):
 
     assert (counts.forgotten, counts.ingested) == (1, 0)
     assert rows_of_it(places) == 0
+
+
+class LateFreezingDepot(FolderDepot):
+    """A depot in which a cycle freezes the upload while its first object is deleted."""
+
+    def __init__(self, places, late):
+        super().__init__(places.settings.depot_place)
+        self.places, self.late = places, late
+
+    def delete(self, key):
+        late, self.late = self.late, None
+        if late:
+            freeze_dataset(self.places, late)
+        return super().delete(key)
+
+
+def test_what_is_frozen_while_it_is_forgotten_is_forgotten_too(places):
+    label_it(places)
+    late = cycle(places, 1)
+    keep(places.store, OpenCycle(model=late.model, cycle_id=late.id, flow_run_id="run"))
+    forget(replace(places, depot=LateFreezingDepot(places, late)), [ID], ASKED)
+    with Session(places.store) as session:
+        end = session.get_one(CycleEnd, late.id)
+
+    assert holding(places.depot.root / "datasets", MARKER) == set()
+    assert rows_of_it(places) == 0
+    assert end.outcome == CycleOutcome.CANCELLED
 
 
 class FreezingDepot(FolderDepot):
