@@ -136,7 +136,7 @@ def _request(body: bytes) -> bytes:
 
 
 def _ceiling(contents: Sequence[bytes]) -> float:
-    """Files a second that as many threads write as intake's spool does."""
+    """Files a second, written as intake's spool does, by as many threads as there are clients."""
     with _folder() as folder, ThreadPoolExecutor(CLIENTS) as pool:
         commit = GroupCommit(lambda: _sync(folder))
         began = time.perf_counter()

@@ -9,6 +9,7 @@ import httpx
 from sqlmodel import Session, select
 
 from loop import cycles, store, waiting
+from loop.errors import DepotAway
 from loop.figures import counted
 from loop.ingest import not_ingested
 from loop.places import Places
@@ -82,7 +83,11 @@ def _uploads(places: Places, now: datetime, there: Set[str]) -> Waiting:
 
 
 def _not_ingested(places: Places, now: datetime) -> Iterator[Waiting]:
-    found = not_ingested(places)
+    try:
+        found = not_ingested(places)
+    except DepotAway as error:
+        yield Waiting("ingest", f"the depot is away: {error}", None, "look at the object store")
+        return
     if found.count:
         days = (now.date() - found.oldest).days if found.oldest else 0
         step = "nothing; a cycle reads them first" if days < 1 else LATE
@@ -148,7 +153,10 @@ def _cards(session: Session, now: datetime) -> Iterator[Waiting]:
 
 def _overdue(places: Places, now: datetime) -> Iterator[Waiting]:
     """What is kept for longer than users are told."""
-    found = find_overdue(places, now)
+    try:
+        found = find_overdue(places, now)
+    except DepotAway:  # the line about `ingest` says so
+        return
     if any(found.counts().values()):
         yield Waiting("retention", f"kept too long: {found.sentence()}", None, NOT_DELETED)
     elif found.held:

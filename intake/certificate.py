@@ -56,7 +56,10 @@ class Certificate:
     def _check(self) -> datetime:
         """When this chain ends, if it could be served now; nothing is changed."""
         self._load(_fresh())
-        ends = load_pem_x509_certificates(self._chain.read_bytes())[0].not_valid_after_utc
+        try:
+            ends = load_pem_x509_certificates(self._chain.read_bytes())[0].not_valid_after_utc
+        except (OSError, ValueError) as error:  # replaced at this very moment
+            raise CertificateError(f"{self._chain}: {error}") from error
         if ends <= utc_now():
             raise CertificateError(f"{self._chain}: expected a valid certificate, ended {ends}")
         return ends

@@ -39,7 +39,9 @@ async def add_transcript(request: Request, parts: PartsDep) -> dict[str, str]:
     _check_length(request, parts.limits)
     with parts.door.entered():
         body = await _read_body(request, parts.limits)
-        record = await parts.crew.reads(_take, body, request, parts)
+        await parts.crew.writes(_admit, request, parts)
+        _check_headers(request)
+        record = await parts.crew.reads(_record_of, body, request)
         outcome = await parts.crew.writes(parts.spool.keep, record)
     _note(outcome, record, parts)
     return {}
@@ -82,14 +84,14 @@ def _check_headers(request: Request) -> None:
         raise Refused("media_type")
 
 
-def _take(body: bytes, request: Request, parts: Parts) -> Record:
-    """What is to be kept, after each check in the contract's order.
-
-    It is charged once, whatever becomes of it.
-    """
+def _admit(request: Request, parts: Parts) -> None:
+    """Charge the upload, once, whatever becomes of it; and see that there is room for it."""
     parts.rates.charge(network_of(request))
     parts.spool.check()
-    _check_headers(request)
+
+
+def _record_of(body: bytes, request: Request) -> Record:
+    """What is to be kept of a body."""
     upload, redacted = _read(body)
     if request.headers.get("x-anonymizer-version") != upload.consent.anonymizer_version:
         logger.info("the X-Anonymizer-Version header is not the body's version; the body counts")
@@ -101,7 +103,8 @@ def _read(body: bytes) -> tuple[Upload, Counter[str]]:
     try:
         return privacy.redact(parse_upload(body))
     except LoopError as error:
-        raise error.with_traceback(None)  # noqa: B904 - its frames hold all that was parsed
+        error.__context__ = None  # it and the frames hold all that was parsed
+        raise error.with_traceback(None)  # noqa: B904 - the same error, relieved of them
 
 
 def _record(upload: Upload, redacted: Counter[str]) -> Record:

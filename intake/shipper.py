@@ -85,7 +85,7 @@ class _Pass:
         self._spool, self._depot, self._go_on = spool, depot, go_on
         self._waiting: list[list[Spooled]] = []
         """By upload id, the oldest first: which of two bodies came first must not be lost."""
-        self._lock = Lock()
+        self._lock, self._turn = Lock(), Lock()
         self._done = self._in_a_row = self._ended = 0
         self._failed: Counter[Failure] = Counter()
 
@@ -117,14 +117,20 @@ class _Pass:
     def _ship_in_order(self, bodies: list[Spooled]) -> None:
         """Ship the bodies of one id, up to the first that must wait."""
         for spooled in bodies:
+            if not self._may_go_on():
+                return
             done, failure = self._attempt(spooled)
             self._note(done, failure)
             if failure:
                 return
 
+    def _may_go_on(self) -> bool:
+        with self._turn:  # one after the other: who asks may be made to wait
+            return self._go_on()
+
     def _next(self) -> list[Spooled] | None:
         with self._lock:
-            on = self._waiting and self._in_a_row < AWAY_AFTER and self._go_on()
+            on = self._waiting and self._in_a_row < AWAY_AFTER
             return self._waiting.pop() if on else None
 
     def _attempt(self, spooled: Spooled) -> tuple[bool, Failure | None]:

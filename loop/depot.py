@@ -113,7 +113,7 @@ class FolderDepot:
     def keys(self, prefix: str) -> Iterator[str]:
         """The keys that begin with `prefix`, in order."""
         folder = self.root / prefix.rpartition("/")[0]
-        for path in sorted(_below(folder)):
+        for path in sorted(_below(folder), key=Path.as_posix):
             key = path.relative_to(self.root).as_posix()
             if path.is_file() and key.startswith(prefix) and not path.name.startswith(".new-"):
                 yield key
@@ -133,15 +133,11 @@ class FolderDepot:
         try:
             return datetime.fromtimestamp(self.path(key).stat().st_mtime, UTC)
         except FileNotFoundError as error:
-            raise NotFound(f"the depot has no {key}") from error
+            raise missing(key) from error
 
     def put_tree(self, prefix: str, folder: Path) -> Digest:
         """Keep a folder's files under `prefix`/<digest>/; half of them are not a folder yet."""
-        files = digests_in(folder)
-        digest = digest_tree(files)
-        for name in files:
-            self.put_file(f"{prefix}/{digest}/{name}", folder / name)
-        return digest
+        return put_files(self, prefix, folder)
 
     def fetch_tree(self, prefix: str, digest: Digest) -> Path:
         """The kept folder, after checking that its files still hash to `digest`."""
@@ -202,6 +198,15 @@ class FolderDepot:
                 break
         _sync_folder(path.parent)  # also for who linked it and was killed before this
         return new
+
+
+def put_files(depot: Depot, prefix: str, folder: Path) -> Digest:
+    """`put_tree`, by a `put_file` for each file."""
+    files = digests_in(folder)
+    digest = digest_tree(files)
+    for name in files:
+        depot.put_file(f"{prefix}/{digest}/{name}", folder / name)
+    return digest
 
 
 def check_key(key: str) -> None:

@@ -102,6 +102,8 @@ def _received(places: Places, key: str) -> date | None:
 def _came(places: Places, key: str) -> date | None:
     try:
         return places.depot.arrived(key).date()
+    except DepotAway:
+        raise
     except (LoopError, OSError):  # gone meanwhile
         return None
 

@@ -48,8 +48,10 @@ def redact(upload: Upload) -> tuple[Upload, Counter[str]]:
         raise PrivacyError(tuple(sorted(broken)))
     counts: Counter[str] = Counter()
     for event in events:
-        event["payload"] = _fit_reply(_redacted(event["payload"], counts))
-    kept = {key: _redacted_text(text, counts)[:MOST_TEXT] for key, text in texts.items()}
+        event["payload"] = _fit_reply(_redacted(event["payload"], counts), counts)
+    kept = {
+        key: _fitted(_redacted_text(text, counts), MOST_TEXT, counts) for key, text in texts.items()
+    }
     return read_upload({**sent, **kept}) if counts else upload, counts
 
 
@@ -219,8 +221,10 @@ def _redacted(value: Json, counts: Counter[str]) -> Json:
 
 def _redacted_text(text: str, counts: Counter[str]) -> str:
     """A text, and what it holds where it is itself JSON; never longer than what may be stored."""
-    data = redact_text(_redacted_json(text, counts), counts).encode()
-    return data[:MAX_STRING_BYTES].decode(errors="ignore")
+    redacted = redact_text(_redacted_json(text, counts), counts)
+    while len(data := redacted.encode()) > MAX_STRING_BYTES:
+        redacted = redact_text(data[:MAX_STRING_BYTES].decode(errors="ignore"), counts)
+    return redacted
 
 
 def _redacted_json(text: str, counts: Counter[str]) -> str:
@@ -237,10 +241,17 @@ def _redacted_json(text: str, counts: Counter[str]) -> str:
     return json.dumps(redacted, ensure_ascii=False, separators=(",", ":"))
 
 
-def _fit_reply(payload: Json) -> Json:
+def _fit_reply(payload: Json, counts: Counter[str]) -> Json:
     if isinstance(payload, dict) and isinstance(reply := payload.get("reply_text"), str):
-        return payload | {"reply_text": reply[:MOST_REPLY]}
+        return payload | {"reply_text": _fitted(reply, MOST_REPLY, counts)}
     return payload
+
+
+def _fitted(text: str, most: int, counts: Counter[str]) -> str:
+    """A redacted text of so many characters at most; what is cut off may have hidden something."""
+    while len(text) > most:
+        text = redact_text(text[:most], counts)
+    return text
 
 
 def _redacted_list(value: Sequence[Json], counts: Counter[str]) -> list[Json]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from traceback import extract_tb
 
-from loop.errors import DepotAway, LoopError, UnreadableError
+from loop.errors import DepotAway, LoopError, StoreError, UnreadableError
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def reading(transcript: str) -> Iterator[None]:
     """
     try:
         yield
-    except DepotAway:  # which says nothing of the transcript
+    except (DepotAway, StoreError):  # which say nothing of the transcript
         raise
     except OF_DATA as error:
         logger.error("transcript %s: %s", transcript, place_of(error))  # noqa: TRY400 - no text

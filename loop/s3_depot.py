@@ -19,10 +19,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from loop.copies import Copies, Wanted
-from loop.depot import changed, check_key, digest_folder, digests_in, missing, taken
+from loop.depot import changed, check_key, digest_folder, missing, put_files, taken
 from loop.errors import DepotError, NotFound
 from loop.s3_answers import code_of, status_of, translated
-from loop.values import Digest, digest_bytes, digest_file, digest_tree
+from loop.values import Digest, digest_bytes, digest_file
 
 CONNECT_S = 3.0
 """To each of a store's addresses, of which Amazon's names have eight."""
@@ -126,11 +126,7 @@ class S3Depot:
 
     def put_tree(self, prefix: str, folder: Path) -> Digest:
         """Keep a folder's files under `prefix`/<digest>/; half of them are not a folder yet."""
-        files = digests_in(folder)
-        digest = digest_tree(files)
-        for name in files:
-            self.put_file(f"{prefix}/{digest}/{name}", folder / name)
-        return digest
+        return put_files(self, prefix, folder)
 
     def fetch_tree(self, prefix: str, digest: Digest) -> Path:
         """A copy of the kept folder, after checking that its files hash to `digest`."""

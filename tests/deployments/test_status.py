@@ -6,6 +6,8 @@ import pytest
 from deployments.status import age, answering, read_status
 from labeller.app import create_app
 from loop import cycles, store
+from loop.depot import FolderDepot
+from loop.errors import DepotAway
 from loop.ingest import ingest_uploads
 from loop.tables import Card, CycleTranscript
 from loop.upload import Record
@@ -97,6 +99,21 @@ def test_uploads_that_nobody_read_into_the_store_are_named_with_the_oldest(place
     assert (late.what, age(late.seconds)) == ("2 uploads in the depot, not read yet", "3 days")
     assert "hourly" in late.next_step
     assert "ingest" not in lines(places)
+
+
+class AwayDepot(FolderDepot):
+    """A depot that does not answer."""
+
+    def keys(self, prefix):
+        raise DepotAway("unavailable", "s3://blox", "503")
+
+
+def test_while_the_depot_is_away_everything_else_is_still_said(places):
+    away = replace(places, depot=AwayDepot(places.settings.depot_place))
+    found = lines(away)
+
+    assert "s3://blox" in found["ingest"].what
+    assert "label" in found
 
 
 def test_an_upload_that_cannot_be_read_is_counted_all_the_same(places):

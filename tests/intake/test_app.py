@@ -9,11 +9,13 @@ from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from intake import routes
 from intake.app import create_app
 from intake.parts import Limits, make_parts
 from intake.spool import Room, Spool
 from loop import privacy
 from loop.depot import FolderDepot
+from loop.errors import TranscriptError
 from loop.upload import Record
 from loop.values import utc_now
 from tests.factories import event, upload
@@ -71,6 +73,14 @@ def test_the_output_of_the_first_anonymiser_gets_200_and_an_empty_object(client,
 
     assert (response.status_code, response.content) == (200, b"{}")
     assert [record.upload for record in stored(tmp_path)] == [json.loads(CANONICAL)]
+
+
+@pytest.mark.parametrize("body", [b"{", b'{"schema_version": 9}', CANONICAL.replace(b"+0s", b"0")])
+def test_a_refusal_carries_nothing_of_what_was_parsed(body):
+    with pytest.raises(TranscriptError) as refused:
+        routes._read(body)
+
+    assert (refused.value.__context__, refused.value.__cause__) == (None, None)
 
 
 def test_a_record_says_the_day_and_the_privacy_engine_and_what_was_redacted(client, tmp_path):

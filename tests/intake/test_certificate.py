@@ -1,5 +1,6 @@
 import shutil
 import ssl
+from pathlib import PosixPath
 
 import pytest
 
@@ -12,6 +13,27 @@ from tests.intake.certificates import DAY, write_certificate
 @pytest.fixture
 def served(tmp_path):
     return Certificate(*write_certificate(tmp_path))
+
+
+class Swapped(PosixPath):
+    """A chain that is whole at the first look, and being replaced at the second."""
+
+    left = None
+
+    def read_bytes(self):
+        if self.left is None:
+            raise FileNotFoundError("gone")
+        return self.left
+
+
+@pytest.mark.parametrize("left", [None, b"", b"half a file"], ids=["gone", "empty", "half"])
+def test_a_chain_that_is_replaced_while_it_is_read_cannot_be_used_and_ends_nothing(tmp_path, left):
+    chain, key = write_certificate(tmp_path)
+    swapped = Swapped(chain)
+    swapped.left = left
+
+    with pytest.raises(CertificateError, match=r"chain.pem: "):
+        Certificate(swapped, key)
 
 
 def test_when_it_ends_is_known(served):

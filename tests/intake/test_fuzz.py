@@ -178,7 +178,8 @@ class Always:
     headers: tuple[tuple[bytes, bytes], ...] = ((b"content-type", b"application/json"),)
 
     async def __call__(self, _scope, _receive, send):
-        start = {"type": "http.response.start", "status": self.status, "headers": self.headers}
+        headers = [*self.headers, (b"content-length", b"%d" % len(self.body))]
+        start = {"type": "http.response.start", "status": self.status, "headers": headers}
         await send(start)
         await send({"type": "http.response.body", "body": self.body})
 
@@ -216,6 +217,7 @@ def test_an_answer_outside_of_the_private_api_is_seen(operation, broken):
     ],
 )
 def test_a_wrong_decision_or_another_byte_is_seen(broken, body):
+    check(TestClient(Always(200, b"{}")), json.dumps(upload()).encode())
     with pytest.raises(AssertionError):
         check(TestClient(broken), body)
 
@@ -224,7 +226,6 @@ def test_a_header_that_tells_more_is_seen():
     headers = (
         (b"content-type", b"application/json"),
         (b"x-upload", b"1"),
-        (b"content-length", b"2"),
     )
 
     with pytest.raises(AssertionError):

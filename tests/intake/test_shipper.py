@@ -109,6 +109,15 @@ def test_a_later_body_of_an_id_waits_for_an_earlier_one(tmp_path):
     assert depot.asked == [bodies[0], *bodies]
 
 
+def test_before_each_body_it_is_asked_whether_to_go_on(tmp_path):
+    spool, _bodies = spool_with_bodies(tmp_path, "first", "second", "third")
+    answers = [True, False]
+
+    assert ship(spool, FolderDepot(tmp_path / "depot"), lambda: answers.pop(0)) == (1, {})
+    assert answers == []
+    assert len(list(spool.waiting())) == 2
+
+
 def test_what_a_newer_version_kept_is_shipped_as_it_is(tmp_path, depot):
     spool = spool_with(tmp_path, 1)
     (waiting,) = spool.waiting()

@@ -144,10 +144,10 @@ def test_what_is_missing_is_not_found(depot):
 
 
 def test_keys_come_in_order_and_only_those_that_begin_so(depot):
-    for key in ("raw/b/2", "raw/a/1", "rawer/3", "raw/b/1", "datasets/1"):
+    for key in ("raw/b/2", "raw/a/1", "rawer/3", "raw/b/1", "raw/a-b", "datasets/1"):
         depot.put(key, key.encode())
 
-    assert list(depot.keys("raw/")) == ["raw/a/1", "raw/b/1", "raw/b/2"]
+    assert list(depot.keys("raw/")) == ["raw/a-b", "raw/a/1", "raw/b/1", "raw/b/2"]
     assert list(depot.keys("raw/b")) == ["raw/b/1", "raw/b/2"]
     assert list(depot.keys("none/")) == []
 

@@ -224,6 +224,15 @@ def test_placeholders_never_make_a_text_too_long_to_be_kept():
     assert counts["other_home"] > 1000
 
 
+def test_what_was_cut_off_hides_nothing_from_a_rescan():
+    comment = "~o/ " * 180 + "x" * 369 + " " + "17000000012345678901"
+    found, counts = scan(upload(user_comment=comment))
+
+    assert found_in(found) == []
+    assert len(found["user_comment"]) <= 2000
+    assert counts["epoch"] == 1
+
+
 HITS_AND_MORE = [text for row in ROWS.values() for text in (*row.hits, *row.clean)]
 SAID = pieces([*HITS_AND_MORE, "it's ", '"', "\u00a0", '{"lat": 59.91390, "lon": 10.75220}'])
 

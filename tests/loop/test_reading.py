@@ -1,6 +1,6 @@
 import pytest
 
-from loop.errors import DepotAway, UnreadableError
+from loop.errors import DepotAway, StoreError, UnreadableError
 from loop.reading import OF_DATA, reading
 
 
@@ -13,7 +13,9 @@ def test_what_data_makes_a_rule_raise_names_the_transcript_and_tells_nothing(kin
     assert "some-id" in caplog.text
 
 
-@pytest.mark.parametrize("error", [OSError("disk"), DepotAway("denied", "s3://b", "403")])
+@pytest.mark.parametrize(
+    "error", [OSError("disk"), StoreError("in use"), DepotAway("denied", "s3://b", "403")]
+)
 def test_a_disk_or_a_store_that_fails_is_no_transcripts_fault(error):
     with pytest.raises(type(error)), reading("some-id"):
         raise error

@@ -1,3 +1,4 @@
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import hyperscan
@@ -33,6 +34,15 @@ def test_what_a_rule_describes_names_it_wherever_it_stands(rule):
         assert missed(f"{around}{text}{around}") == []
 
     is_named()
+
+
+@pytest.mark.parametrize("rule", rules().rules, ids=lambda rule: rule.id)
+def test_no_rule_is_written_with_what_means_something_else_in_joined_texts(rule):
+    """Ends of a text are no ends where texts are joined; the rest PCRE reads otherwise."""
+    outside = re.sub(r"\[(?:\\.|[^\]\\])*\]", "", rule.pattern)
+
+    assert re.findall(r"(?<!\\)[$^]|\\[AZzG]|\{,", outside) == []
+    assert "\\\\u" not in rule.pattern
 
 
 def test_a_text_that_no_rule_is_made_for_names_none():
