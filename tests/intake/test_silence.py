@@ -32,8 +32,9 @@ RAW = (
 
 
 def complained_to(url):
+    """Says all of RAW; the server may have closed the line at any point (ENOTCONN is a plain OSError)."""
     for raw in RAW:
-        with connected(url) as line, suppress(BrokenPipeError, ConnectionResetError):
+        with connected(url) as line, suppress(OSError):
             line.sendall(raw)
             line.shutdown(socket.SHUT_WR)
             rest_of(line)
