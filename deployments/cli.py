@@ -120,7 +120,10 @@ def import_labelled(folder: Path) -> None:
 
 @app.command()
 def rescan() -> None:
-    """Look through kept transcripts with today's privacy rules; quarantine those that fail."""
+    """Look through kept transcripts with today's privacy rules; quarantine those that fail.
+
+    It ends with 1 where some could not be read.
+    """
     found = rescanning.rescan(_places())
     typer.echo(f"{counted(found.looked, 'transcript')}: {found.quarantined} quarantined now")
     rules = Table("rule", "transcripts")
@@ -129,6 +132,15 @@ def rescan() -> None:
     if rules.row_count:
         Console().print(rules)
     _show_derived(found.derived)
+    for error in found.unreadable:
+        typer.echo(f"{error}; `bloxloop forget {error.transcript}` deletes it", err=True)
+    if found.unreadable:
+        typer.echo(
+            f"{counted(len(found.unreadable), 'transcript')} in quarantine until a rescan can read "
+            "them: the log above says where it failed; upgrade bloxloop and run it again",
+            err=True,
+        )
+        raise typer.Exit(1)
 
 
 @app.command()

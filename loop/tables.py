@@ -1,7 +1,7 @@
 """The facts of the loop as append-only rows; "current" is always a query, never an update.
 
 Two exceptions hold no fact: `OpenCycle` is a lock and is deleted when its cycle ends, and a
-transcript's `quarantined` reason is set when a better privacy engine finds something later.
+transcript's `quarantined` reason is set when a rescan finds something in it, or cannot read it.
 The third is what a person entrusted to us: the rows of an upload are deleted when its period is
 over or its user asks, and `Forgotten` is the fact that stays.
 """
@@ -57,7 +57,7 @@ class Transcript(SQLModel, table=True):
     """`loop.transcript.Transcript` as JSON."""
     quarantined: str | None = None
     quarantined_at: datetime | None = None
-    """When a rescan did that; None where it came in so."""
+    """When a rescan found something in it; None where it is in quarantine for another reason."""
 
 
 class Forgotten(SQLModel, table=True):

@@ -114,6 +114,18 @@ def test_a_rescan_says_how_many_failed_and_by_which_rules(home):
     assert re.search(r"mail +│? *1", done.output)
 
 
+def test_a_rescan_goes_on_after_an_odd_session_names_it_and_fails_in_the_end(home):
+    odd, leaking = transcript_row(1), transcript_row(2, prompt="write to ola@example.org")
+    odd.body = odd.body | {"events": ["verdict"]}
+    store.keep(get_places().store, odd, leaking)
+    done = bloxloop("rescan")
+
+    assert done.exit_code == 1
+    assert "2 transcripts: 1 quarantined now" in done.output
+    assert f"transcript {odd.id} cannot be read by this version: AttributeError" in done.output
+    assert f"`bloxloop forget {odd.id}`" in done.output
+
+
 def transcripts():
     with store.writing(get_places().store) as session:
         return [row.id for row in session.exec(select(Transcript))]

@@ -1,12 +1,16 @@
 import pytest
+from sqlalchemy import text
 from sqlmodel import Session, select
 
 from loop import privacy
 from loop.derived import Derived
+from loop.places import open_places
 from loop.rescanning import rescan
-from loop.store import current_labels, writing
+from loop.settings import Settings
+from loop.store import current_labels, keep, writing
 from loop.tables import Release, Transcript
 from tests.candidates import released_places
+from tests.factories import empty_places, transcript_row
 from tests.whole_cycles import released_cycle
 
 
@@ -66,3 +70,81 @@ def test_the_models_and_manifests_that_learnt_from_them_are_listed(places):
     with Session(places.store) as session:
         (release,) = session.exec(select(Release).where(Release.verb == "publish"))
     assert derived == Derived("blox-tiny cycle 1", 2, (release.model_version,), (release.number,))
+
+
+@pytest.fixture
+def sessions(tmp_path, store_url):
+    """Places with three clean sessions that an older engine passed."""
+    made = open_places(Settings(home=tmp_path / "home", database_url=store_url))
+    keep(made.store, *map(transcript_row, (1, 2, 3)))
+    yield made
+    made.store.dispose()
+
+
+FIRST, SECOND, THIRD = (transcript_row(number).id for number in (1, 2, 3))
+WHOLE = transcript_row(2).body
+ODD = {
+    "no events": {"user_prompt": "my blox is offline"},
+    "an event that is none": WHOLE | {"events": ["verdict"]},
+    "half a character": WHOLE | {"user_prompt": "it is \ud800 offline"},
+    "a field that no rule looks into": WHOLE | {"nickname": "ola@example.org"},
+    "no object": ["my blox is offline"],
+}
+
+
+def replace_body(places, body):
+    with writing(places.store) as session:
+        session.get_one(Transcript, SECOND).body = body
+
+
+@pytest.mark.parametrize("body", ODD.values(), ids=ODD)
+def test_an_odd_session_ends_no_rescan_and_is_never_taken_for_clean(sessions, body):
+    replace_body(sessions, body)
+    found, kept = rescan(sessions), rows(sessions)
+
+    assert (found.looked, found.quarantined) == (3, 0)
+    assert [one.transcript for one in found.unreadable] == [SECOND]
+    assert kept[SECOND].quarantined == f"unreadable: {found.unreadable[0].fault}"
+    assert {one: kept[one].privacy for one in kept} == {
+        FIRST: privacy.VERSION,
+        SECOND: "1",
+        THIRD: privacy.VERSION,
+    }
+
+
+def test_a_row_that_the_store_itself_cannot_read_ends_no_rescan(tmp_path):
+    places = empty_places(tmp_path)  # Postgres would not take such a row
+    keep(places.store, *map(transcript_row, (1, 2, 3)))
+    with places.store.begin() as connection:
+        connection.execute(
+            text("UPDATE transcript SET origin = 'x' WHERE id = :id"), {"id": SECOND}
+        )
+    found = rescan(places)
+    places.store.dispose()
+
+    assert [(one.transcript, one.fault) for one in found.unreadable] == [(SECOND, "LookupError")]
+
+
+def test_an_odd_session_in_which_something_is_found_is_quarantined_for_that(sessions):
+    replace_body(sessions, WHOLE | {"nickname": "x", "user_prompt": "write to ola@example.org"})
+    found = rescan(sessions)
+
+    assert (found.quarantined, found.unreadable) == (1, ())
+    assert rows(sessions)[SECOND].quarantined == "identifier: mail"
+
+
+def test_an_odd_session_is_looked_at_again_and_counts_once_it_can_be_read(sessions):
+    replace_body(sessions, ODD["no events"])
+    first, second = rescan(sessions), rescan(sessions)
+    replace_body(sessions, WHOLE)
+    third, kept = rescan(sessions), rows(sessions)[SECOND]
+
+    assert [len(one.unreadable) for one in (first, second, third)] == [1, 1, 0]
+    assert (kept.quarantined, kept.quarantined_at, kept.privacy) == (None, None, privacy.VERSION)
+
+
+def test_an_odd_session_is_not_deleted_before_its_time(sessions):
+    replace_body(sessions, ODD["no events"])
+    rescan(sessions)
+
+    assert rows(sessions)[SECOND].quarantined_at is None  # else it would go like a leaking one
