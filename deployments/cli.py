@@ -3,7 +3,7 @@
 import getpass
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,7 +18,7 @@ from loop import cycles, forgetting, importing, publishing, rescanning, signing,
 from loop.card import card_markdown
 from loop.cycles import Ending
 from loop.derived import Derived
-from loop.errors import CycleError, LoopError, StoreError
+from loop.errors import CycleError, LoopError, StoreError, UnreadableError
 from loop.figures import counted
 from loop.places import Places, get_places
 from loop.settings import get_settings
@@ -124,7 +124,9 @@ def rescan() -> None:
 
     It ends with 1 where some could not be read.
     """
-    found = rescanning.rescan(_places())
+    places = _places()
+    runs = dict(cycles.held_cycles(places))
+    found = rescanning.rescan(places)
     typer.echo(f"{counted(found.looked, 'transcript')}: {found.quarantined} quarantined now")
     rules = Table("rule", "transcripts")
     for rule, count in found.rules.most_common():
@@ -132,12 +134,21 @@ def rescan() -> None:
     if rules.row_count:
         Console().print(rules)
     _show_derived(found.derived)
-    for error in found.unreadable:
+    for cycle in found.ended:
+        typer.echo(f"{cycles.name_of(cycle)} ended as cancelled: {rescanning.CANCELLED}")
+        if cycle in runs:
+            _stop(runs[cycle])
+    _refuse_unreadable(found.unreadable)
+
+
+def _refuse_unreadable(errors: Sequence[UnreadableError]) -> None:
+    """Name the sessions that could not be read, and end with 1 where there are some."""
+    for error in errors:
         typer.echo(f"{error}; `bloxloop forget {error.transcript}` deletes it", err=True)
-    if found.unreadable:
+    if errors:
         typer.echo(
-            f"{counted(len(found.unreadable), 'transcript')} in quarantine until a rescan can read "
-            "them: the log above says where it failed; upgrade bloxloop and run it again",
+            f"{counted(len(errors), 'transcript')} in quarantine until a rescan can read them: "
+            "the log above says where it failed; upgrade bloxloop and run it again",
             err=True,
         )
         raise typer.Exit(1)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import col, delete, select, update
+from sqlmodel import Session, col, delete, select, update
 
 from loop import store
 from loop.dataset import MIN_EXAMPLES
@@ -17,7 +18,15 @@ from loop.errors import CycleError
 from loop.places import Places
 from loop.recipe import read_recipe
 from loop.scenario import suite_digest
-from loop.tables import Cycle, CycleEnd, CycleOutcome, OpenCycle, StageMark
+from loop.tables import (
+    Cycle,
+    CycleEnd,
+    CycleOutcome,
+    CycleTranscript,
+    OpenCycle,
+    StageMark,
+    Transcript,
+)
 from loop.values import CycleRef, Digest, Outcome, short
 
 STAGES: dict[str, float] = {
@@ -168,12 +177,30 @@ def _next_number(last: Cycle | None) -> int:
 def end_cycle(places: Places, cycle: CycleRef, ending: Ending) -> Ending:
     """Write down how a cycle ended and open the lock; how it ended first is what stays."""
     with store.writing(places.store) as session:
-        end = store.end_of(session, cycle.id)
-        if end is None:
-            end = CycleEnd(cycle_id=cycle.id, outcome=ending.outcome, reason=ending.reason)
-            session.add(end)
-        session.exec(delete(OpenCycle).where(col(OpenCycle.cycle_id) == cycle.id))
+        return end_with(session, cycle, ending)
+
+
+def end_with(session: Session, cycle: CycleRef, ending: Ending) -> Ending:
+    """`end_cycle`, together with what else a session writes."""
+    end = store.end_of(session, cycle.id)
+    if end is None:
+        end = CycleEnd(cycle_id=cycle.id, outcome=ending.outcome, reason=ending.reason)
+        session.add(end)
+    session.exec(delete(OpenCycle).where(col(OpenCycle.cycle_id) == cycle.id))
     return Ending(CycleOutcome(end.outcome), end.reason)
+
+
+def open_cycles_from(session: Session, which: ColumnElement[bool]) -> list[CycleRef]:
+    """The open cycles that froze a transcript of which this holds: they learn from it."""
+    asked = (
+        select(Cycle)
+        .join(OpenCycle, col(OpenCycle.cycle_id) == Cycle.id)
+        .join(CycleTranscript, col(CycleTranscript.cycle_id) == Cycle.id)
+        .join(Transcript, col(CycleTranscript.transcript_id) == Transcript.id)
+        .where(which)
+        .distinct()
+    )
+    return [ref_of(cycle) for cycle in session.exec(asked)]
 
 
 def held_cycles(places: Places) -> list[tuple[CycleRef, str]]:

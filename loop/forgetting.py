@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, or_
 from sqlmodel import Session, col, delete, func, select
 
 from loop.copies import remove
-from loop.cycles import Ending, end_cycle, ref_of
+from loop.cycles import Ending, end_cycle, open_cycles_from
 from loop.derived import Derived, derived_from
 from loop.errors import NotFound
 from loop.freezing import DATASETS, is_kept
@@ -30,13 +30,11 @@ from loop.places import Places
 from loop.settings import Settings
 from loop.store import empty_log, scrub, upload_digest, writing
 from loop.tables import (
-    Cycle,
     CycleOutcome,
     CycleTranscript,
     Dataset,
     Forgotten,
     Label,
-    OpenCycle,
     Quarantined,
     Transcript,
 )
@@ -106,16 +104,16 @@ def check_upload_id(written: str) -> str:
 
 def find_traces(places: Places, ids: Sequence[str]) -> Traces:
     """What is kept of these uploads; ids of nothing find nothing."""
+    these, frozen = col(Transcript.id).in_(ids), col(CycleTranscript.transcript_id).in_(ids)
     with Session(places.store) as session:
-        frozen = col(CycleTranscript.transcript_id).in_(ids)
         return Traces(
             spooled=tuple(path for one in ids for path in _spooled(places.settings, one)),
             objects=tuple(key for one in ids for key in _objects(places, one)),
             datasets=tuple(d for d in _datasets(session, frozen) if is_kept(places, d)),
-            sessions=_count(session, col(Transcript.id).in_(ids)),
+            sessions=_count(session, these),
             labels=_count(session, col(Label.transcript_id).in_(ids)),
             set_aside=_count(session, _about(ids)),
-            open_cycles=tuple(_open_cycles(session, frozen)),
+            open_cycles=tuple(open_cycles_from(session, these)),
             twins=_twins(session, ids),
             learnt=_learnt(session, ids),
         )
@@ -183,7 +181,7 @@ def _delete_rows(places: Places, ids: Sequence[str]) -> bool:
     these, frozen = col(Transcript.id).in_(ids), col(CycleTranscript.transcript_id).in_(ids)
     with writing(places.store) as session:
         session.exec(select(Transcript.id).where(these).with_for_update()).all()  # nobody adds now
-        if any(_open_cycles(session, frozen)):
+        if open_cycles_from(session, these):
             return False
         if any(is_kept(places, dataset) for dataset in _datasets(session, frozen)):
             return False
@@ -217,17 +215,6 @@ def _about(ids: Sequence[str]) -> ColumnElement[bool]:
 
 def _count(session: Session, which: ColumnElement[bool]) -> int:
     return session.exec(select(func.count()).where(which)).one()
-
-
-def _open_cycles(session: Session, frozen: ColumnElement[bool]) -> Iterator[CycleRef]:
-    asked = (
-        select(Cycle)
-        .join(OpenCycle, col(OpenCycle.cycle_id) == Cycle.id)
-        .join(CycleTranscript, col(CycleTranscript.cycle_id) == Cycle.id)
-        .where(frozen)
-        .distinct()
-    )
-    yield from map(ref_of, session.exec(asked))
 
 
 def _twins(session: Session, ids: Sequence[str]) -> tuple[str, ...]:

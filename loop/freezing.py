@@ -23,8 +23,9 @@ from loop.places import Places
 from loop.reading import reading
 from loop.recipe import read_recipe
 from loop.scenario import all_scenarios
-from loop.store import current_labels, dataset_of, get_transcript, writing
+from loop.store import current_labels, dataset_of, get_transcript, writing_alone
 from loop.tables import Cycle, CycleTranscript, Dataset, Label, LabelIn
+from loop.tables import Transcript as Row
 from loop.transcript import Transcript, read_session
 from loop.values import Action, CycleRef, DatasetRef, Digest, short
 
@@ -37,7 +38,7 @@ def freeze_dataset(places: Places, cycle: CycleRef) -> DatasetRef:
 
     Raises:
         DatasetError: Too few labels can be learnt from; says how many, and why the others not. Or a
-            session was deleted while it was being frozen.
+            session was deleted or quarantined while it was being frozen.
     """
     with Session(places.store) as session:
         if found := dataset_of(session, cycle.id):
@@ -56,16 +57,30 @@ def freeze_dataset(places: Places, cycle: CycleRef) -> DatasetRef:
 
 
 def _keep(places: Places, row: Dataset, ids: Iterable[str]) -> None:
-    """The row, and which transcripts it was made from: all of them are still there, or none is."""
+    """The row, and which transcripts it was made from: all of them may be learnt from, or none."""
     try:
-        with writing(places.store) as session:
+        with writing_alone(places.store) as session:
             session.add(row)
             session.add_all(CycleTranscript(cycle_id=row.cycle_id, transcript_id=i) for i in ids)
+            session.flush()
+            if _has_quarantined(session, row):
+                raise _disturbed(row, "a session in it was quarantined")
     except IntegrityError as error:
-        raise DatasetError(
-            f"dataset {short(row.digest)}: a session in it was deleted, or another run froze this "
-            "cycle, at this very moment; retry the cycle"
-        ) from error
+        gone = "a session in it was deleted, or another run froze this cycle,"
+        raise _disturbed(row, gone) from error
+
+
+def _has_quarantined(session: Session, row: Dataset) -> bool:
+    frozen = (
+        select(Row.id)
+        .join(CycleTranscript, col(CycleTranscript.transcript_id) == Row.id)
+        .where(CycleTranscript.cycle_id == row.cycle_id, col(Row.quarantined).is_not(None))
+    )
+    return session.exec(frozen).first() is not None
+
+
+def _disturbed(row: Dataset, how: str) -> DatasetError:
+    return DatasetError(f"dataset {short(row.digest)}: {how} at this very moment; retry the cycle")
 
 
 def _ref(row: Dataset) -> DatasetRef:

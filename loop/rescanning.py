@@ -1,8 +1,9 @@
 """Rescanning: kept transcripts against today's privacy rules, and what was made from the failed.
 
 A better engine finds what an older one passed. Such a transcript is quarantined: nobody labels it
-or learns from it any more. What was already learnt from it is listed, for a person to decide. One
-that today's code cannot read is quarantined, too, until a later rescan reads it.
+or learns from it any more, and an open cycle that froze it is cancelled, as when it is forgotten.
+What was already learnt from it is listed, for a person to decide. One that today's code cannot
+read is quarantined, too, until a later rescan reads it.
 """
 
 import logging
@@ -14,14 +15,15 @@ from sqlalchemy import ColumnElement, or_
 from sqlmodel import Session, col, select, update
 
 from loop import privacy
+from loop.cycles import Ending, end_with, open_cycles_from
 from loop.derived import Derived, derived_from
 from loop.errors import UnreadableError
 from loop.places import Places
 from loop.reading import reading
-from loop.store import writing
-from loop.tables import Transcript
+from loop.store import writing_alone
+from loop.tables import CycleOutcome, Transcript
 from loop.transcript import Transcript as Content
-from loop.values import utc_now
+from loop.values import CycleRef, utc_now
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ REASON = "identifier"
 """Why a transcript is quarantined, before the rules that hit."""
 UNREADABLE = "unreadable"
 """The same, before the type of the error."""
+CANCELLED = "a rescan found something in a session that it learnt from; the next cycle does without"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Rescan:
     """In how many of them each rule hit."""
     unreadable: tuple[UnreadableError, ...]
     """Of those, the ones about which nobody can say whether they are clean."""
+    ended: tuple[CycleRef, ...]
+    """Open cycles that learnt from those with a finding."""
     derived: tuple[Derived, ...]
     """What was made from those with a finding, of this pass and of earlier ones."""
 
@@ -75,19 +80,21 @@ def rescan(places: Places) -> Rescan:
     with Session(places.store) as session:
         ids = session.exec(select(Transcript.id).where(_usable()).order_by(Transcript.id)).all()
     failed: list[_Look] = []
+    ended: list[CycleRef] = []
     for at in range(0, len(ids), BATCH):
         looks = _look(places, ids[at : at + BATCH])
-        _keep(places, looks)
+        ended += _keep(places, looks)
         failed += (one for one in looks if not one.passed())
     hits = [one.rules for one in failed if one.rules]
     logger.info("rescanned %d transcripts, quarantined %d", len(ids), len(failed))
     with Session(places.store) as session:
-        made = tuple(derived_from(session, col(Transcript.quarantined).startswith(REASON)))
+        made = tuple(derived_from(session, _leaking()))
     return Rescan(
         looked=len(ids),
         quarantined=len(hits),
         rules=Counter(rule for rules in hits for rule in rules),
         unreadable=tuple(one.error for one in failed if one.error),
+        ended=tuple(ended),
         derived=made,
     )
 
@@ -96,6 +103,10 @@ def _usable() -> ColumnElement[bool]:
     """Transcripts that are not in quarantine, or only as nobody could read them."""
     quarantined = col(Transcript.quarantined)
     return or_(quarantined.is_(None), quarantined.startswith(UNREADABLE))
+
+
+def _leaking() -> ColumnElement[bool]:
+    return col(Transcript.quarantined).startswith(REASON)
 
 
 def _look(places: Places, ids: Sequence[str]) -> list[_Look]:
@@ -120,9 +131,10 @@ def _found_in(row: Transcript) -> tuple[str, ...]:
     return found
 
 
-def _keep(places: Places, looks: Sequence[_Look]) -> None:
+def _keep(places: Places, looks: Sequence[_Look]) -> list[CycleRef]:
+    """Write down what was found, and end the open cycles that learn from it: all or nothing."""
     passed = [one.id for one in looks if one.passed()]
-    with writing(places.store) as session:
+    with writing_alone(places.store) as session:
         session.exec(
             update(Transcript)
             .where(col(Transcript.id).in_(passed), _usable())
@@ -132,3 +144,7 @@ def _keep(places: Places, looks: Sequence[_Look]) -> None:
             if not one.passed():
                 row = update(Transcript).where(col(Transcript.id) == one.id, _usable())
                 session.exec(row.values(**one.quarantine()))
+        learning = open_cycles_from(session, _leaking())
+        for cycle in learning:
+            end_with(session, cycle, Ending(CycleOutcome.CANCELLED, CANCELLED))
+    return learning

@@ -44,7 +44,7 @@ ONE_AT_A_TIME = {
     SQLITE: "BEGIN IMMEDIATE",  # else its driver would commit each statement of a migration
     POSTGRES: "SELECT pg_advisory_xact_lock(66876)",  # any number that every bloxloop uses
 }
-"""What makes a migration one transaction that nobody else runs at the same time."""
+"""What lets one transaction of this kind run at a time, on all machines."""
 
 
 def open_store(url: str) -> Engine:
@@ -134,6 +134,17 @@ def writing(engine: Engine) -> Iterator[Session]:
     with Session(engine, expire_on_commit=False) as session:
         yield session
         session.commit()
+
+
+@contextmanager
+def writing_alone(engine: Engine) -> Iterator[Session]:
+    """`writing`, for what must not happen between another's look and what it then writes.
+
+    It keeps out all others that are in here; in an SQLite store, everybody who writes.
+    """
+    with writing(engine) as session:
+        session.connection().exec_driver_sql(ONE_AT_A_TIME[engine.url.drivername])
+        yield session
 
 
 def keep(engine: Engine, *rows: SQLModel) -> None:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from deployments import cli
 from loop import cycles, store
 from loop.errors import ReleaseError, StoreError
+from loop.freezing import freeze_dataset
 from loop.places import get_places
 from loop.repository import init_repository, read_fleet
 from loop.settings import get_settings
@@ -25,6 +26,7 @@ from loop.tables import (
 )
 from tests.candidates import released_places
 from tests.factories import open_cycle, transcript_row
+from tests.labelled import cycle, labelled
 from tests.whole_cycles import released_cycle
 
 
@@ -124,6 +126,21 @@ def test_a_rescan_goes_on_after_an_odd_session_names_it_and_fails_in_the_end(hom
     assert "2 transcripts: 1 quarantined now" in done.output
     assert f"transcript {odd.id} cannot be read by this version: AttributeError" in done.output
     assert f"`bloxloop forget {odd.id}`" in done.output
+
+
+def test_a_rescan_ends_the_open_cycle_that_learns_from_what_it_finds_and_stops_its_run(home):
+    labelled(places := get_places(), 1, 30)
+    freeze_dataset(places, ref := cycle(places, 1))
+    with store.writing(places.store) as session:
+        session.add(OpenCycle(model=ref.model, cycle_id=ref.id, flow_run_id="run"))
+        row = session.exec(select(Transcript).limit(1)).one()
+        row.body = row.body | {"user_prompt": "write to ola@example.org"}
+    done = bloxloop("rescan")
+
+    assert done.exit_code == 0
+    assert "blox-tiny cycle 1 ended as cancelled: a rescan found something in a" in done.output
+    assert "no Prefect server answers" in done.output
+    assert not cycles.held_cycles(places)
 
 
 def transcripts():

@@ -1,16 +1,32 @@
+import shutil
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import text
 from sqlmodel import Session, select
 
-from loop import privacy
+from loop import cycles, privacy
+from loop.depot import FolderDepot
 from loop.derived import Derived
+from loop.errors import CycleError, DatasetError
+from loop.freezing import freeze_dataset
 from loop.places import open_places
 from loop.rescanning import rescan
 from loop.settings import Settings
 from loop.store import current_labels, keep, writing
-from loop.tables import Release, Transcript
+from loop.tables import (
+    CycleEnd,
+    CycleOutcome,
+    CycleTranscript,
+    Dataset,
+    OpenCycle,
+    Release,
+    Transcript,
+)
 from tests.candidates import released_places
 from tests.factories import empty_places, transcript_row
+from tests.killed import dies
+from tests.labelled import cycle, labelled
 from tests.whole_cycles import released_cycle
 
 
@@ -148,3 +164,116 @@ def test_an_odd_session_is_not_deleted_before_its_time(sessions):
     rescan(sessions)
 
     assert rows(sessions)[SECOND].quarantined_at is None  # else it would go like a leaking one
+
+
+def frozen_by(places, number):
+    """A cycle that froze the labels there are and is open, held by a run."""
+    ref = cycle(places, number)
+    freeze_dataset(places, ref)
+    with writing(places.store) as session:
+        session.merge(OpenCycle(model=ref.model, cycle_id=ref.id, flow_run_id="run"))
+    return ref
+
+
+def end_of(places, ref):
+    with Session(places.store) as session:
+        return session.get_one(CycleEnd, ref.id)
+
+
+def test_an_open_cycle_that_froze_a_leaking_session_is_cancelled_and_its_next_stage_says_why(
+    sessions,
+):
+    labelled(sessions, 1, 60)
+    ref = frozen_by(sessions, 1)
+    plant(sessions, 60, "write to ola@example.org")
+    found = rescan(sessions)
+
+    assert found.ended == (ref,)
+    assert [one.cycle for one in found.derived] == ["blox-tiny cycle 1"]
+    assert cycles.held_cycles(sessions) == []
+    assert end_of(sessions, ref).outcome == CycleOutcome.CANCELLED
+    with (
+        pytest.raises(
+            CycleError, match="ended as cancelled: a rescan found something in a session"
+        ),
+        cycles.stage(sessions, ref, "train"),
+    ):
+        pass
+
+
+def test_an_open_cycle_that_froze_no_leaking_session_goes_on(sessions):
+    labelled(sessions, 1, 60)
+    ref = frozen_by(sessions, 1)
+    replace_body(sessions, WHOLE | {"user_prompt": "write to ola@example.org"})
+    found = rescan(sessions)
+
+    assert (found.quarantined, found.ended) == (1, ())
+    assert cycles.held_cycles(sessions) == [(ref, "run")]
+
+
+def test_the_next_cycle_learns_without_the_leaking_session(sessions):
+    labelled(sessions, 1, 60)
+    frozen_by(sessions, 1)
+    leaking = plant(sessions, 10, "write to ola@example.org")
+    rescan(sessions)
+    second = frozen_by(sessions, 2)
+    with Session(sessions.store) as session:
+        frozen = set(
+            session.exec(
+                select(CycleTranscript.transcript_id).where(CycleTranscript.cycle_id == second.id)
+            )
+        )
+
+    assert len(frozen) == 53  # of the ten, three have no label
+    assert frozen.isdisjoint(leaking)
+    assert rescan(sessions).ended == ()
+
+
+class RescanningDepot(FolderDepot):
+    """A depot in which a rescan comes right after a dataset was written."""
+
+    def __init__(self, places):
+        super().__init__(places.settings.depot_place)
+        self.places = places
+
+    def put_tree(self, prefix, folder):
+        digest = super().put_tree(prefix, folder)
+        rescan(self.places)
+        return digest
+
+
+def test_what_is_quarantined_while_it_is_frozen_makes_no_dataset_and_a_retry_does(sessions):
+    labelled(sessions, 1, 60)
+    plant(sessions, 10, "write to ola@example.org")
+    broken, first = replace(sessions, depot=RescanningDepot(sessions)), cycle(sessions, 1)
+    with pytest.raises(DatasetError, match="was quarantined at this very moment; retry the cycle"):
+        freeze_dataset(broken, first)
+    with Session(sessions.store) as session:
+        assert session.exec(select(Dataset)).all() == []
+    freeze_dataset(sessions, first)
+
+    with Session(sessions.store) as session:
+        assert len(session.exec(select(CycleTranscript)).all()) == 53
+
+
+def test_wherever_it_is_killed_no_open_cycle_learns_from_what_is_quarantined(tmp_path):
+    first = empty_places(tmp_path / "first")
+    labelled(first, 1, 30)
+    ref = frozen_by(first, 1)
+    plant(first, 2, "write to ola@example.org")
+    first.store.dispose()
+    for at in range(1, 200):
+        shutil.copytree(tmp_path / "first", tmp_path / str(at))
+        places = empty_places(tmp_path / str(at))
+        died = dies(places, at, rescan)
+        leaks = [row for row in rows(places).values() if row.quarantined]
+        learning = cycles.held_cycles(places)
+        found = rescan(places)
+        places.store.dispose()
+
+        assert len(leaks) == (0 if learning else 2)
+        assert found.ended == ((ref,) if learning else ())
+        if not died:
+            break
+
+    assert 30 < at < 199
