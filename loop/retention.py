@@ -6,10 +6,11 @@ due again the next time.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import or_
@@ -17,6 +18,7 @@ from sqlmodel import Session, col, delete, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from loop.copies import remove
+from loop.errors import NotFound
 from loop.forgetting import AT_ONCE, Asked, forget
 from loop.ingest import RAW
 from loop.leftovers import Leftovers, delete_leftovers, find_leftovers
@@ -68,6 +70,24 @@ class Due:
 
 def find_due(places: Places, now: datetime) -> Due:
     """What retention would delete now."""
+    return _find(places, now, lambda _key: True)
+
+
+def find_overdue(places: Places, now: datetime) -> Due:
+    """What retention should have deleted long ago; an object that came late counts from then."""
+    long_ago = now - TOLERATED
+    return _find(places, long_ago, partial(_came_before, places, long_ago))
+
+
+def _came_before(places: Places, before: datetime, key: str) -> bool:
+    try:
+        return places.depot.arrived(key) < before
+    except NotFound:  # gone meanwhile
+        return False
+
+
+def _find(places: Places, now: datetime, counts: Callable[[str], bool]) -> Due:
+    """What is due at a moment; of uploads' objects, those whose key counts."""
     settings = places.settings
     with Session(places.store) as session:
         held = set(session.exec(_frozen_by_open_cycles()))
@@ -75,19 +95,14 @@ def find_due(places: Places, now: datetime) -> Due:
         aside_before = now - timedelta(days=settings.keep_quarantine_days)
         aside = session.exec(select(Quarantined).where(col(Quarantined.at) < aside_before)).all()
         return Due(
-            raw=tuple(_old_objects(places, session, _day(now, settings.keep_raw_days))),
+            raw=tuple(filter(counts, _old_objects(places, session, now))),
             sessions=tuple(one for one in old if one not in held),
             held=tuple(one for one in old if one in held),
             set_aside=tuple(aside),
             spool=tuple(_old_files(settings.aside, now - timedelta(days=settings.keep_aside_days))),
-            unfinished=tuple(_unfinished(places, session, now)),
+            unfinished=tuple(_unfinished(places, session, now, counts)),
             leftovers=find_leftovers(places, now - AFTER_A_KILL),
         )
-
-
-def find_overdue(places: Places, now: datetime) -> Due:
-    """What retention should have deleted long ago."""
-    return find_due(places, now - TOLERATED)
 
 
 def retain(places: Places, now: datetime, dry_run: bool = False) -> Due:
@@ -137,8 +152,9 @@ def _day(now: datetime, days: int) -> date:
     return (now - timedelta(days=days)).date()
 
 
-def _old_objects(places: Places, session: Session, before: date) -> Iterator[str]:
+def _old_objects(places: Places, session: Session, now: datetime) -> Iterator[str]:
     """Objects of sessions that are in the store; others wait for ingest, or are set aside."""
+    before = _day(now, places.settings.keep_raw_days)
     asked = select(Transcript.id, Transcript.record).where(Transcript.received < before)
     old = {f"{RAW}{upload_id}/{record}.json" for upload_id, record in session.exec(asked)}
     return (key for key in places.depot.keys(RAW) if key in old)
@@ -167,10 +183,22 @@ def _old_files(folder: Path, before: datetime) -> Iterator[Path]:
                 yield path
 
 
-def _unfinished(places: Places, session: Session, now: datetime) -> list[str]:
+def _unfinished(
+    places: Places, session: Session, now: datetime, counts: Callable[[str], bool]
+) -> list[str]:
     """Uploads that have a tombstone by now, and are there all the same."""
     forgotten = set(session.exec(select(Forgotten.upload).where(col(Forgotten.at) <= now)))
+
+    def is_forgotten(upload_id: str) -> bool:
+        return upload_digest(upload_id) in forgotten
+
     of_uploads = col(Quarantined.name).startswith(RAW)
-    names = [*session.exec(select(Quarantined.name).where(of_uploads)), *places.depot.keys(RAW)]
-    there = {*session.exec(select(Transcript.id)), *(name.split("/")[1] for name in names)}
-    return sorted(one for one in there if upload_digest(one) in forgotten)
+    names = session.exec(select(Quarantined.name).where(of_uploads))
+    rows = [*session.exec(select(Transcript.id)), *map(_upload_id, names)]
+    objects = [key for key in places.depot.keys(RAW) if is_forgotten(_upload_id(key))]
+    late = {_upload_id(key) for key in filter(counts, objects)}
+    return sorted(late.union(filter(is_forgotten, rows)))
+
+
+def _upload_id(key: str) -> str:
+    return key.split("/")[1]

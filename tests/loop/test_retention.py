@@ -335,8 +335,43 @@ def test_however_often_it_runs_the_same_is_left_in_the_end(tmp_path_factory, age
 
 
 def test_what_is_due_for_two_days_is_overdue(places):
-    put(places, 1, age=31)
+    key = put(places, 1, age=31)
+    age_of(places.depot.path(key), 31)
     ingest_uploads(places)
 
     assert find_overdue(places, in_days(1)).sentence() == ""
     assert find_overdue(places, in_days(2)).sentence() == "objects that were read into the store: 1"
+
+
+def test_a_copy_that_comes_again_is_overdue_two_days_after_it_came_and_not_at_once(places):
+    put(places, 1, age=40)
+    ingest_uploads(places)
+    retain(places, NOW)
+    again = put(places, 1, age=40)
+    age_of(places.depot.path(again), 1)
+    early, late = find_overdue(places, NOW), find_overdue(places, in_days(2))
+
+    assert find_due(places, NOW).raw == late.raw == (again,)
+    assert early.sentence() == ""
+
+
+def test_an_upload_that_was_shipped_late_is_not_overdue_at_once(places):
+    key = put(places, 1, age=40)
+    age_of(places.depot.path(key), 1)
+    ingest_uploads(places)
+
+    assert find_overdue(places, NOW).sentence() == ""
+    assert retain(places, NOW).raw == (key,)
+
+
+def test_a_late_copy_of_a_forgotten_upload_is_overdue_two_days_after_it_came(places):
+    id_ = upload(1)["upload_id"]
+    long_ago = Forgotten(
+        upload=upload_digest(id_), why="asked", made_by="ada", learnt=[], at=in_days(-90)
+    )
+    keep(places.store, long_ago)
+    age_of(places.depot.path(put(places, 1)), 1)
+    early, late = find_overdue(places, NOW), find_overdue(places, in_days(2))
+
+    assert find_due(places, NOW).unfinished == late.unfinished == (id_,)
+    assert early.sentence() == ""
