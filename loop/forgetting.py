@@ -28,7 +28,7 @@ from loop.importing import IMPORTS
 from loop.ingest import RAW
 from loop.places import Places
 from loop.settings import Settings
-from loop.store import empty_log, scrub, upload_digest, writing
+from loop.store import empty_log, scrub, upload_digest, writing, writing_alone
 from loop.tables import (
     CycleOutcome,
     CycleTranscript,
@@ -179,7 +179,7 @@ def _bury(places: Places, ids: Sequence[str], asked: Asked, learnt: Sequence[Der
 def _delete_rows(places: Places, ids: Sequence[str]) -> bool:
     """Delete the rows; False where something was made from them since they were looked for."""
     these, frozen = col(Transcript.id).in_(ids), col(CycleTranscript.transcript_id).in_(ids)
-    with writing(places.store) as session:
+    with writing_alone(places.store) as session:
         session.exec(select(Transcript.id).where(these).with_for_update()).all()  # nobody adds now
         if open_cycles_from(session, these):
             return False

@@ -1,10 +1,9 @@
 """Freezing: today's labels become one immutable dataset, and the cycle remembers which."""
 
-import shutil
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
@@ -48,16 +47,21 @@ def freeze_dataset(places: Places, cycle: CycleRef) -> DatasetRef:
     rules = read_recipe(cycle.recipe).rules_text()
     selection = select_examples(judged, all_scenarios(), rules).without(UNREADABLE, unread)
     _refuse_too_few(selection)
-    digest = _write(places, selection)
     known = _transcripts_in(places, previous)
     card = make_card(selection, previous, known)
-    row = Dataset(cycle_id=cycle.id, digest=digest, card=card.model_dump(mode="json"))
-    _keep(places, row, [judgement.label.transcript_id for judgement in judged])
+    with _written(places, selection) as folder:
+        digest = places.depot.put_tree(DATASETS, folder)
+        row = Dataset(cycle_id=cycle.id, digest=digest, card=card.model_dump(mode="json"))
+        _keep(places, row, [judgement.label.transcript_id for judgement in judged], folder)
     return _ref(row)
 
 
-def _keep(places: Places, row: Dataset, ids: Iterable[str]) -> None:
-    """The row, and which transcripts it was made from: all of them may be learnt from, or none."""
+def _keep(places: Places, row: Dataset, ids: Iterable[str], folder: Path) -> None:
+    """The row, and which transcripts it was made from: all of them may be learnt from, or none.
+
+    Nobody forgets one of them or deletes leftovers meanwhile. What may have gone as a leftover
+    just before, because a killed freeze had written the same files, is put again.
+    """
     try:
         with writing_alone(places.store) as session:
             session.add(row)
@@ -65,6 +69,7 @@ def _keep(places: Places, row: Dataset, ids: Iterable[str]) -> None:
             session.flush()
             if _has_quarantined(session, row):
                 raise _disturbed(row, "a session in it was quarantined")
+            places.depot.put_tree(DATASETS, folder)
     except IntegrityError as error:
         gone = "a session in it was deleted, or another run froze this cycle,"
         raise _disturbed(row, gone) from error
@@ -137,14 +142,15 @@ def _refuse_too_few(selection: Selection) -> None:
         )
 
 
-def _write(places: Places, selection: Selection) -> Digest:
+@contextmanager
+def _written(places: Places, selection: Selection) -> Iterator[Path]:
+    """A folder with the files of a dataset, as long as it is needed."""
     places.settings.scratch.mkdir(parents=True, exist_ok=True)
-    folder = Path(mkdtemp(dir=places.settings.scratch, prefix="dataset-"))
-    (folder / "train.jsonl").write_text(_lines(selection.train))
-    (folder / "validation.jsonl").write_text(_lines(selection.validation))
-    digest = places.depot.put_tree(DATASETS, folder)
-    shutil.rmtree(folder)
-    return digest
+    with TemporaryDirectory(dir=places.settings.scratch, prefix="dataset-") as made:
+        folder = Path(made)
+        (folder / "train.jsonl").write_text(_lines(selection.train))
+        (folder / "validation.jsonl").write_text(_lines(selection.validation))
+        yield folder
 
 
 def _lines(examples: Iterable[Example]) -> str:

@@ -15,6 +15,7 @@ from loop.copies import remove
 from loop.forgetting import delete_dataset
 from loop.freezing import DATASETS
 from loop.places import Places
+from loop.store import writing_alone
 from loop.tables import Dataset
 from loop.values import Digest
 
@@ -50,13 +51,10 @@ def delete_leftovers(places: Places, found: Leftovers) -> None:
     for path in found.paths:
         remove(path)
     for dataset in found.datasets:
-        if not _is_known(places, dataset):  # a freeze may have finished meanwhile
-            delete_dataset(places, dataset)
-
-
-def _is_known(places: Places, dataset: Digest) -> bool:
-    with Session(places.store) as session:
-        return session.exec(select(Dataset).where(Dataset.digest == dataset)).first() is not None
+        with writing_alone(places.store) as session:  # no freeze may be about to write its row
+            known = select(Dataset).where(Dataset.digest == dataset)
+            if session.exec(known).first() is None:
+                delete_dataset(places, dataset)
 
 
 def _is_older(path: Path, before: datetime) -> bool:

@@ -2,15 +2,18 @@
 
 import os
 import shutil
+from dataclasses import replace
 from datetime import timedelta
+from threading import Thread
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlmodel import Session, select
+from sqlmodel import Session, delete, select
 
 from loop import cycles
 from loop.cycles import Ending
+from loop.depot import FolderDepot
 from loop.errors import NotFound
 from loop.freezing import freeze_dataset
 from loop.ingest import NotIngested, ingest_uploads, not_ingested
@@ -28,6 +31,7 @@ from loop.tables import (
     Cycle,
     CycleEnd,
     CycleOutcome,
+    CycleTranscript,
     Dataset,
     Decision,
     Forgotten,
@@ -234,6 +238,65 @@ def test_a_dataset_that_a_cycle_knows_is_no_leftover(places):
     retain(places, in_days(7))
 
     assert places.depot.fetch_tree("datasets", frozen.digest).is_dir()
+
+
+class LateDepot(FolderDepot):
+    """A depot in which something else is done once, right after a call for a dataset."""
+
+    def __init__(self, places, call, late):
+        super().__init__(places.settings.depot_place)
+        self.call, self.late = call, late
+
+    def put_tree(self, prefix, folder):
+        digest = super().put_tree(prefix, folder)
+        self._meanwhile("put_tree")
+        return digest
+
+    def delete(self, key):
+        self._meanwhile("delete")
+        return super().delete(key)
+
+    def _meanwhile(self, call):
+        if call == self.call and (late := self.late):
+            self.late = None
+            late()
+
+
+def left_by_a_killed_freeze(places):
+    """The dataset that the labels of now make, written days ago by who died before its row."""
+    labelled(places, 1, 60)
+    digest = freeze_dataset(places, cycle(places, 1)).digest
+    with writing(places.store) as session:
+        session.exec(delete(CycleTranscript))
+        session.exec(delete(Dataset))
+    for key in places.depot.keys(f"datasets/{digest}/"):
+        age_of(places.depot.path(key), 3)
+    return digest
+
+
+def test_a_dataset_that_is_frozen_again_just_as_it_goes_as_a_leftover_is_whole(places):
+    left = left_by_a_killed_freeze(places)
+    late = LateDepot(places, "put_tree", lambda: retain(places, NOW))
+    frozen = freeze_dataset(replace(places, depot=late), cycle(places, 2))
+
+    assert late.late is None
+    assert frozen.digest == left
+    assert places.depot.fetch_tree("datasets", left).is_dir()
+
+
+def test_a_freeze_that_comes_between_the_look_and_the_deletion_waits_and_is_whole(places):
+    left = left_by_a_killed_freeze(places)
+    freezing = Thread(target=freeze_dataset, args=(places, cycle(places, 2)))
+
+    def freeze_meanwhile():
+        freezing.start()
+        freezing.join(2)
+
+    retain(replace(places, depot=LateDepot(places, "delete", freeze_meanwhile)), NOW)
+    freezing.join()
+
+    assert [row.digest for row in rows(places, Dataset)] == [left]
+    assert places.depot.fetch_tree("datasets", left).is_dir()
 
 
 AUDIT = (Cycle, CycleEnd, Dataset, GateReport, CanaryReport, Card, SignOff, Release, ModelForm)
