@@ -38,22 +38,27 @@ def measure(_console: Console) -> Result:
     json_times = rates["JSON parsing alone"] / rates["all rules in one pass"]
     long_ms = percentile(_long_milliseconds(uploads), 0.99)
     return Result(
-        "\n".join(
-            [
-                f"{SESSIONS} generated sessions, {sum(map(len, bodies)) / SESSIONS / 1000:.1f} KB "
-                f"each, {len(rules().rules)} rules, one core.",
-                "",
-                "| | MB/s |",
-                "|---|---:|",
-                *(f"| {name} | {rate:.1f} |" for name, rate in rates.items()),
-                "",
-                f"One pass is {gain:.1f} times as fast as one by one (under {LEAST_GAIN:g} fails), "
-                f"and takes {json_times:.1f} times as long as parsing the JSON (over "
-                f"{MOST_OF_JSON:g} fails). A session of {LONG_BYTES / 1000:.0f} KB: "
-                f"{long_ms:.2f} ms at the 99th percentile of {LONG_TIMES}.",
-            ]
-        ),
+        "\n".join([*_table(bodies, rates), "", _sentence(gain, json_times, long_ms)]),
         tuple(_failures(gain, json_times)),
+    )
+
+
+def _table(bodies: list[bytes], rates: dict[str, float]) -> Iterator[str]:
+    kilobytes = sum(map(len, bodies)) / len(bodies) / 1000
+    yield (
+        f"{len(bodies)} generated sessions, {kilobytes:.1f} KB each, {len(rules().rules)} rules, "
+        "one core."
+    )
+    yield from ("", "| | MB/s |", "|---|---:|")
+    yield from (f"| {name} | {rate:.1f} |" for name, rate in rates.items())
+
+
+def _sentence(gain: float, json_times: float, long_ms: float) -> str:
+    return (
+        f"One pass is {gain:.1f} times as fast as one by one (under {LEAST_GAIN:g} fails), "
+        f"and takes {json_times:.1f} times as long as parsing the JSON (over "
+        f"{MOST_OF_JSON:g} fails). A session of {LONG_BYTES / 1000:.0f} KB: "
+        f"{long_ms:.2f} ms at the 99th percentile of {LONG_TIMES}."
     )
 
 

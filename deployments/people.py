@@ -19,7 +19,7 @@ from loop.values import CycleRef
 LABELLER, APPROVER = "simulated-labeller", "simulated-approver"
 LEFT_TO_PEOPLE = 20
 """How many sessions `PEOPLE=real` leaves to label."""
-AT_ONCE = 100
+BATCH = 100
 """Labels between two looks at the cycle."""
 PATIENCE = 60.0
 
@@ -93,7 +93,7 @@ def label(places: Places, crowd: Crowd) -> int:
     Raises:
         RefusedError: The labeller refused one.
     """
-    mine, headers = _unlabelled(places, crowd)[:AT_ONCE], {"X-Simulated-Person": LABELLER}
+    mine, headers = _unlabelled(places, crowd)[:BATCH], {"X-Simulated-Person": LABELLER}
     with httpx.Client(base_url=places.settings.labeller_url, timeout=PATIENCE) as client:
         for truth in mine:
             sent = truth.model_dump(mode="json")

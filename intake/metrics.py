@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from intake.door import Door
 from intake.refusals import REASONS
-from intake.seen import OUTCOMES, Outcome
+from intake.seen import OUTCOMES, UploadOutcome
 from intake.seldom import Seldom
 from intake.shipper import FAILURES, Shipper
 from intake.spool import ASIDE_REASONS, Spool
@@ -44,7 +44,9 @@ class Metrics:
         self._registry.register(_Look(door, spool, shipper))
         self._begin_at_zero()
 
-    def accepted(self, outcome: Outcome, anonymizer: str, redacted: Mapping[str, int]) -> None:
+    def accepted(
+        self, outcome: UploadOutcome, anonymizer: str, redacted: Mapping[str, int]
+    ) -> None:
         """Count an upload that was answered 200."""
         self._uploads.labels(outcome).inc()
         version = anonymizer if anonymizer in ANONYMIZERS else OTHER

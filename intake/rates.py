@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 ALL = b""
 """The name under which everybody's uploads are counted."""
-LOOK_S = 60.0
+CLOCK_S = 60.0
 """So often at least the clock is asked whether it is another day; it may be set meanwhile."""
 _TABLE = "CREATE TABLE IF NOT EXISTS taken (source BLOB PRIMARY KEY, uploads INTEGER) WITHOUT ROWID"
 _READ = "SELECT source, uploads FROM taken WHERE source IN (?, ?)"
@@ -162,7 +162,7 @@ class Forgetter(Thread):
             self._rates.forget()
         except OSError:
             logger.exception("yesterday's counts or key could not be deleted")
-        return min(LOOK_S, self._rates.until_midnight_s())
+        return min(CLOCK_S, self._rates.until_midnight_s())
 
 
 def _connect(path: Path) -> sqlite3.Connection:

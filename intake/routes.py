@@ -15,7 +15,7 @@ from intake.deps import PartsDep
 from intake.origin import is_confidential, network_of
 from intake.parts import Limits, Parts
 from intake.refusals import Refused
-from intake.seen import Outcome
+from intake.seen import UploadOutcome
 from loop import privacy
 from loop.errors import LoopError
 from loop.upload import Record, Upload, parse_upload
@@ -116,7 +116,7 @@ def _record(upload: Upload, redacted: Counter[str]) -> Record:
     )
 
 
-def _note(outcome: Outcome, record: Record, parts: Parts) -> None:
+def _note(outcome: UploadOutcome, record: Record, parts: Parts) -> None:
     version = record.upload["consent"]["anonymizer_version"]
     parts.metrics.accepted(outcome, version, record.redacted)
     logger.info(

@@ -6,9 +6,9 @@ from typing import Literal, get_args
 
 from loop.values import Digest
 
-Outcome = Literal["accepted", "duplicate", "divergent"]
+UploadOutcome = Literal["accepted", "duplicate", "divergent"]
 """Of an upload that is kept: new; the same again; another body under an id that was taken."""
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+OUTCOMES: tuple[UploadOutcome, ...] = get_args(UploadOutcome)
 REMEMBERED = 10_000
 """For ids that came longer ago, or before a restart and are shipped, ingest tells them apart."""
 
@@ -20,7 +20,7 @@ class Seen:
         self._first: OrderedDict[str, Digest] = OrderedDict()
         self._remembered, self._lock = remembered, Lock()
 
-    def add(self, upload_id: str, digest: Digest) -> Outcome:
+    def add(self, upload_id: str, digest: Digest) -> UploadOutcome:
         """What an upload is beside the first that came under its id."""
         with self._lock:
             first = self._first.get(upload_id)

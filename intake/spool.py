@@ -19,7 +19,7 @@ from threading import Lock
 from typing import Literal, NamedTuple, get_args
 
 from intake.commit import GroupCommit
-from intake.seen import Outcome, Seen
+from intake.seen import Seen, UploadOutcome
 from loop.errors import SpoolError
 from loop.upload import Record
 from loop.values import Digest, digest_json
@@ -98,7 +98,7 @@ class Spool:
         if length >= self.room.uploads:
             raise SpoolError(f"{self.root}: expected under {self.room.uploads} to wait: {length}")
 
-    def keep(self, record: Record) -> Outcome:
+    def keep(self, record: Record) -> UploadOutcome:
         """Keep a record; on return a power cut no longer loses it. The same upload stays as it was.
 
         Raises:

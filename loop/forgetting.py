@@ -42,7 +42,7 @@ from loop.values import CycleRef, Digest
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = 100
+BATCH = 100
 """Uploads that go together; one after a kill begins with the first again."""
 CANCELLED = "an upload that it learnt from was forgotten; the next cycle learns without it"
 _UPLOAD_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -67,7 +67,7 @@ class Traces:
     """Frozen with them, and their files are still kept."""
     sessions: int
     labels: int
-    set_aside: int
+    notes: int
     """Rows about objects that ingest did not take."""
     open_cycles: tuple[CycleRef, ...]
     """That froze them: they end with it."""
@@ -84,7 +84,7 @@ class Traces:
                 "objects in the depot": len(self.objects),
                 "sessions in the store": self.sessions,
                 "labels": self.labels,
-                "notes about objects that were set aside": self.set_aside,
+                "notes about objects that were set aside": self.notes,
                 "datasets with them": len(self.datasets),
                 "open cycles that learn from them": len(self.open_cycles),
             }
@@ -112,7 +112,7 @@ def find_traces(places: Places, ids: Sequence[str]) -> Traces:
             datasets=tuple(d for d in _datasets(session, frozen) if is_kept(places, d)),
             sessions=_count(session, these),
             labels=_count(session, col(Label.transcript_id).in_(ids)),
-            set_aside=_count(session, _about(ids)),
+            notes=_count(session, _about(ids)),
             open_cycles=tuple(open_cycles_from(session, these)),
             twins=_twins(session, ids),
             learnt=_learnt(session, ids),
@@ -129,8 +129,8 @@ def forget(places: Places, ids: Sequence[str], asked: Asked) -> Counter[str]:
             can still be read in its files; the same call does that part again.
     """
     gone: Counter[str] = Counter()
-    for at in range(0, len(ids), AT_ONCE):
-        gone += _forget(places, ids[at : at + AT_ONCE], asked)
+    for at in range(0, len(ids), BATCH):
+        gone += _forget(places, ids[at : at + BATCH], asked)
     clean = scrub if asked.why == "asked" else empty_log
     clean(places.store)
     return gone

@@ -32,7 +32,7 @@ NOT_KEPT = ("identifiers_left", "second_body")
 """Why a record is not taken although it could be repaired; `forgotten` is a third reason."""
 SOURCE = "import:"
 """Stands before the file's name in the `source` of an imported row."""
-Outcome: TypeAlias = Literal["labelled", "unlabelled", "excluded", "known", "rejected"]
+ImportOutcome: TypeAlias = Literal["labelled", "unlabelled", "excluded", "known", "rejected"]
 """unlabelled: a person has to judge; excluded: kept, never learnt from; known: imported before."""
 
 
@@ -52,7 +52,7 @@ class ImportReport:
     """What became of the files of one folder."""
 
     files: int
-    outcomes: dict[Outcome, int]
+    outcomes: dict[ImportOutcome, int]
     """How many files ended how; together all of them."""
     rejected: dict[str, int]
     """Rejected files by reason."""
@@ -62,7 +62,7 @@ class ImportReport:
 
 @dataclass
 class _Tally:
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    outcomes: Counter[ImportOutcome] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
 
@@ -80,7 +80,7 @@ class _Taken:
     row: Transcript
     label: Label | None
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> ImportOutcome:
         if self.row.quarantined:
             return "excluded"
         return "labelled" if self.label else "unlabelled"
@@ -101,7 +101,7 @@ def import_labelled(places: Places, folder: Path) -> ImportReport:
     return tally.report()
 
 
-def _import_one(places: Places, file: Path, tally: _Tally) -> Outcome:
+def _import_one(places: Places, file: Path, tally: _Tally) -> ImportOutcome:
     data = file.read_bytes()
     try:
         taken = _taken(file.name, data)
@@ -188,7 +188,7 @@ def _label(repaired: Repaired, session: Conversation) -> Label | None:
         return None
 
 
-def _keep(places: Places, taken: _Taken) -> Outcome:
+def _keep(places: Places, taken: _Taken) -> ImportOutcome:
     """Bytes first, then the rows together.
 
     Raises:

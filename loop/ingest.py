@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 RAW = "raw/"
 REPEAT = "repeat"
 """Why an object is set aside that holds nothing new; nobody needs to look at it."""
-Outcome: TypeAlias = Literal["ingested", "known", "quarantined", "failed", "forgotten"]
+IngestOutcome: TypeAlias = Literal["ingested", "known", "quarantined", "failed", "forgotten"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def ingest_uploads(places: Places) -> IngestCounts:
         DepotAway: The object store does not answer; what was read before is kept.
     """
     read = _read_before(places)
-    outcomes: Counter[Outcome] = Counter()
+    outcomes: Counter[IngestOutcome] = Counter()
     for _, same_id in groupby(places.depot.keys(RAW), key=_upload_id):
         known, new = _parted(same_id, read)
         outcomes["known"] += len(known)
@@ -163,7 +163,7 @@ def _read_before(places: Places) -> set[str]:
         return {f"{RAW}{upload_id}/{record}.json" for upload_id, record in kept} | set(aside)
 
 
-def _try(places: Places, key: str) -> Outcome:
+def _try(places: Places, key: str) -> IngestOutcome:
     try:
         if _is_forgotten(places, key):
             places.depot.delete(key)
@@ -181,14 +181,14 @@ def _is_forgotten(places: Places, key: str) -> bool:
         return is_forgotten(session, _upload_id(key))
 
 
-def _take(places: Places, raw: _Raw) -> Outcome:
+def _take(places: Places, raw: _Raw) -> IngestOutcome:
     try:
         return _keep_or_set_aside(places, raw)
     except IntegrityError:  # another pass was here between our look and our write
         return "known"
 
 
-def _keep_or_set_aside(places: Places, raw: _Raw) -> Outcome:
+def _keep_or_set_aside(places: Places, raw: _Raw) -> IngestOutcome:
     try:
         record = raw.record()
         return _keep(places, raw, record, read_upload(record.upload))
@@ -197,7 +197,7 @@ def _keep_or_set_aside(places: Places, raw: _Raw) -> Outcome:
         return "quarantined"
 
 
-def _keep(places: Places, raw: _Raw, record: Record, upload: Upload) -> Outcome:
+def _keep(places: Places, raw: _Raw, record: Record, upload: Upload) -> IngestOutcome:
     row = _row(raw, record, upload)
     with writing(places.store) as session:
         there = session.get(Transcript, row.id)
@@ -239,7 +239,7 @@ def _aside(raw: _Raw, error: TranscriptError) -> Quarantined:
     )
 
 
-def _counts(places: Places, outcomes: Counter[Outcome]) -> IngestCounts:
+def _counts(places: Places, outcomes: Counter[IngestOutcome]) -> IngestCounts:
     waits = col(Transcript.id).not_in(select(Label.transcript_id))
     usable = col(Transcript.quarantined).is_(None)
     by_reason = select(Quarantined.reason, func.count()).group_by(col(Quarantined.reason))

@@ -19,7 +19,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from loop.copies import remove
 from loop.errors import NotFound
-from loop.forgetting import AT_ONCE, Asked, forget
+from loop.forgetting import BATCH, Asked, forget
 from loop.ingest import RAW
 from loop.leftovers import Leftovers, delete_leftovers, find_leftovers
 from loop.places import Places
@@ -130,8 +130,8 @@ def _delete(places: Places, due: Due) -> None:
     for path in due.spool:
         remove(path)
     delete_leftovers(places, due.leftovers)
-    for at in range(0, len(due.set_aside), AT_ONCE):
-        _delete_set_aside(places, due.set_aside[at : at + AT_ONCE])
+    for at in range(0, len(due.set_aside), BATCH):
+        _delete_set_aside(places, due.set_aside[at : at + BATCH])
     forget(
         places,
         list(dict.fromkeys([*due.unfinished, *due.sessions])),

@@ -64,7 +64,7 @@ def _meaning(error: boto.ClientError, place: str, key: str) -> LoopError:
     said = f"{status} {code}" if code != str(status) else code
     if reason := _away(code, status):
         return DepotAway(reason, place, said)
-    return DepotError(f"{place}: expected it to take {key}, got {said}")
+    return DepotError(f"{place}: expected it to accept {key}, got {said}")
 
 
 def _away(code: str, status: int) -> AwayReason | None:

@@ -30,7 +30,7 @@ ATTEMPTS = 2
 """Of one request; whoever asks has more patience, and knows what for."""
 BLOCK = 1 << 20
 LARGEST = 5 * 1024**3
-"""The largest object that S3 takes in one request; larger ones would come in parts, which have no
+"""The largest object that S3 accepts in one request; larger ones would come in parts, which have no
 one checksum that the store compares."""
 MOVED = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED)
 """How a store says that a pointer is no longer what was read."""
@@ -198,19 +198,19 @@ class S3Depot:
                 return False
         return True
 
-    def _create(self, key: str, source: bytes | Path, digest: Digest) -> bool:
+    def _create(
+        self, key: str, source: bytes | Path, digest: Digest, attempts: int = CLASHES
+    ) -> bool:
         """Whether the object is new; asked again while another writer of it is just ending."""
         with translated(str(self.bucket), key):
-            for left in reversed(range(CLASHES)):
-                try:
-                    self._write(self._client, key, source, digest, IfNoneMatch="*")
-                except ClientError as error:
-                    if status_of(error) == HTTPStatus.PRECONDITION_FAILED:
-                        return False
-                    if code_of(error) != "ConditionalRequestConflict" or not left:
-                        raise
-                else:
-                    break
+            try:
+                self._write(self._client, key, source, digest, IfNoneMatch="*")
+            except ClientError as error:
+                if status_of(error) == HTTPStatus.PRECONDITION_FAILED:
+                    return False
+                if code_of(error) == "ConditionalRequestConflict" and attempts > 1:
+                    return self._create(key, source, digest, attempts - 1)
+                raise
         return True
 
     def _write(

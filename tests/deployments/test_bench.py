@@ -1,6 +1,8 @@
 import json
+import re
 
 import pytest
+from rich.console import Console
 
 from deployments import bench, bench_intake, bench_scan
 from deployments.bench_result import percentile
@@ -31,6 +33,20 @@ def test_a_ratio_that_is_not_kept_fails_and_names_itself():
     assert len(list(bench_scan._failures(gain=2, json_times=60))) == 2
     assert list(bench_intake._failures(of_ceiling=0.5, of_twin=0.9)) == []
     assert len(list(bench_intake._failures(of_ceiling=0.01, of_twin=0.1))) == 2
+
+
+def test_a_measurement_of_the_rules_is_a_table_with_a_sentence_below(monkeypatch):
+    monkeypatch.setattr(bench_scan, "SESSIONS", 3)
+    monkeypatch.setattr(bench_scan, "LONG_TIMES", 2)
+    lines = bench_scan.measure(Console()).text.splitlines()
+
+    assert lines[0].startswith("3 generated sessions, ")
+    assert lines[2:4] == ["| | MB/s |", "|---|---:|"]
+    assert (
+        len([line for line in lines[4:] if re.fullmatch(r"\| [a-zA-Z ,]+ \| \d+\.\d \|", line)])
+        == 6
+    )
+    assert re.fullmatch(r"One pass is .+ times as fast .+ percentile of 2\.", lines[-1])
 
 
 def test_the_rules_one_by_one_refuse_to_measure_what_is_not_clean():

@@ -86,9 +86,9 @@ def test_bytes_that_change_on_their_way_are_not_kept(object_store, proxy, place)
     assert object_store.versions(place) == 1  # moto alone does not compare: the proxy is needed
 
 
-def test_an_object_that_the_store_does_not_take_is_named_with_its_word(depot, proxy):
+def test_an_object_that_the_store_does_not_accept_is_named_with_its_word(depot, proxy):
     proxy.once = ["refused"]
-    with pytest.raises(DepotError, match=f"expected it to take {RAW}, got 400 InvalidRequest"):
+    with pytest.raises(DepotError, match=f"expected it to accept {RAW}, got 400 InvalidRequest"):
         depot.put(RAW, DATA)
 
 
