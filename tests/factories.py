@@ -1,7 +1,8 @@
 """Small builders that several tests share; each makes something valid with little."""
 
+import os
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,18 @@ from loop.store import keep
 from loop.tables import Cycle, OpenCycle
 from loop.tables import Transcript as TranscriptRow
 from loop.transcript import Transcript
-from loop.values import Origin, digest_json
+from loop.values import Origin, digest_json, utc_now
 
 
 def empty_places(home: Path) -> Places:
     """Real places in an empty folder."""
     return open_places(Settings(home=home))
+
+
+def age_file(path: Path, days: int) -> None:
+    """As if it was last written so many days ago."""
+    at = (utc_now() - timedelta(days=days)).timestamp()
+    os.utime(path, (at, at))
 
 
 def event(kind: str, payload: Any = None, second: int = 0) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 import pytest
+from sqlmodel import col
 
 from loop import cycles, store
 from loop.cycles import STAGES, CyclePlan, Ending
 from loop.errors import CycleError
-from loop.tables import CycleOutcome, StageMark
+from loop.tables import CycleOutcome, CycleTranscript, StageMark, Transcript
 from loop.values import Outcome, digest_json
-from tests.factories import empty_places
+from tests.factories import empty_places, transcript_row
 
 PLAN = CyclePlan(
     "blox-tiny", "tiny-cpu", digest_json("recipe"), "core", digest_json("suite"), 5, True
@@ -163,6 +164,22 @@ def test_a_stage_that_finished_once_stays_finished_and_keeps_the_time_it_took_th
     assert states["sign-off"].mark == "waiting"
     assert states["train"].mark == "todo"
     assert list(states) == list(STAGES)
+
+
+def test_the_open_cycles_from_a_transcript_are_those_that_froze_it_and_have_not_ended(places):
+    first, second = transcript_row(1), transcript_row(2)
+    store.keep(places.store, first, second)
+    ended = opened(places)
+    store.keep(places.store, CycleTranscript(cycle_id=ended.id, transcript_id=first.id))
+    cycles.end_cycle(places, ended, Ending(CycleOutcome.REHEARSED, "done"))
+    going_on = opened(places)
+    for row in (first, second):
+        store.keep(places.store, CycleTranscript(cycle_id=going_on.id, transcript_id=row.id))
+    with store.writing(places.store) as session:
+        both = cycles.open_cycles_from(session, col(Transcript.id).in_([first.id, second.id]))
+        none = cycles.open_cycles_from(session, col(Transcript.id) == "another")
+
+    assert (both, none) == ([going_on], [])
 
 
 def test_people_who_are_asked_again_are_waited_for():

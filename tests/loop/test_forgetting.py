@@ -4,7 +4,6 @@ import shutil
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from sqlalchemy import event
@@ -303,49 +302,6 @@ def test_what_is_frozen_while_it_is_forgotten_is_forgotten_too(places):
     assert holding(places.depot.root / "datasets", MARKER) == set()
     assert rows_of_it(places) == 0
     assert end.outcome == CycleOutcome.CANCELLED
-
-
-class LastLookDepot(FolderDepot):
-    """A depot in which something happens at the last look for a dataset that was deleted."""
-
-    def __init__(self, places, late):
-        super().__init__(places.settings.depot_place)
-        self.late, self.deleted = late, False
-
-    def delete(self, key):
-        self.deleted |= key.startswith("datasets/")
-        return super().delete(key)
-
-    def keys(self, prefix):
-        if self.deleted and prefix.startswith("datasets/") and (late := self.late):
-            if not (found := list(super().keys(prefix))):
-                self.late = None
-                late()
-            return iter(found)
-        return super().keys(prefix)
-
-
-def test_who_freezes_between_the_last_look_and_the_rows_makes_no_dataset_with_it(places):
-    plant(places)
-    late, said = cycle(places, 2), []
-
-    def freeze():
-        try:
-            freeze_dataset(places, late)
-        except DatasetError as error:
-            said.append(str(error))
-
-    freezing = Thread(target=freeze)
-
-    def freeze_meanwhile():
-        freezing.start()
-        freezing.join(2)
-
-    forget(replace(places, depot=LastLookDepot(places, freeze_meanwhile)), [ID], ASKED)
-    freezing.join()
-
-    assert "a session in it was deleted" in said[0]
-    assert rows_of_it(places) == count(places, Dataset, Dataset.cycle_id == late.id) == 0
 
 
 class FreezingDepot(FolderDepot):

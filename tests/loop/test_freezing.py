@@ -1,5 +1,7 @@
 import json
+from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from sqlmodel import Session, col, select
@@ -7,8 +9,10 @@ from sqlmodel import Session, col, select
 from loop.causes import causes
 from loop.cycles import plan_cycle
 from loop.dataset import MIN_EXAMPLES, MOST_ALIKE, OVERLAPS, UNREADABLE
+from loop.depot import FolderDepot
 from loop.errors import CycleError, DatasetError
 from loop.examples import Example, read_examples
+from loop.forgetting import Asked, forget
 from loop.freezing import freeze_dataset
 from loop.importing import import_labelled
 from loop.labels import check_label
@@ -215,3 +219,52 @@ def test_a_cycle_never_wants_fewer_labels_than_a_dataset_needs():
         plan_cycle("blox-tiny", "tiny-cpu", MIN_EXAMPLES - 1, dry_run=True)
 
     assert plan.labels_wanted == MIN_EXAMPLES
+
+
+class LastLookDepot(FolderDepot):
+    """A depot in which something happens at the last look for a dataset that was deleted."""
+
+    def __init__(self, places, late):
+        super().__init__(places.settings.depot_place)
+        self.late, self.deleted = late, False
+
+    def delete(self, key):
+        self.deleted |= key.startswith("datasets/")
+        return super().delete(key)
+
+    def keys(self, prefix):
+        if self.deleted and prefix.startswith("datasets/") and (late := self.late):
+            if not (found := list(super().keys(prefix))):
+                self.late = None
+                late()
+            return iter(found)
+        return super().keys(prefix)
+
+
+def test_who_freezes_between_the_last_look_and_the_rows_makes_no_dataset_with_it(places):
+    upload_id = labelled(places, 1, 60)[0].upload["upload_id"]
+    freeze_dataset(places, cycle(places, 1))
+    late, said = cycle(places, 2), []
+
+    def freeze():
+        try:
+            freeze_dataset(places, late)
+        except DatasetError as error:
+            said.append(str(error))
+
+    freezing = Thread(target=freeze)
+
+    def freeze_meanwhile():
+        freezing.start()
+        freezing.join(2)
+
+    forget(
+        replace(places, depot=LastLookDepot(places, freeze_meanwhile)),
+        [upload_id],
+        Asked("asked", "ada"),
+    )
+    freezing.join()
+
+    assert "a session in it was deleted" in said[0]
+    with writing(places.store) as session:
+        assert session.get(Dataset, late.id) is None

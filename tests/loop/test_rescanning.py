@@ -1,7 +1,10 @@
 import shutil
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlmodel import Session, select
 
@@ -11,7 +14,7 @@ from loop.derived import Derived
 from loop.errors import CycleError, DatasetError
 from loop.freezing import freeze_dataset
 from loop.places import open_places
-from loop.rescanning import rescan
+from loop.rescanning import BATCH, rescan
 from loop.settings import Settings
 from loop.store import current_labels, keep, writing
 from loop.tables import (
@@ -277,3 +280,54 @@ def test_wherever_it_is_killed_no_open_cycle_learns_from_what_is_quarantined(tmp
             break
 
     assert 30 < at < 199
+
+
+LEAKING = WHOLE | {"user_prompt": "write to ola@example.org"}
+EXPECTED: dict[str, tuple[Any, str | None]] = {
+    "clean": (WHOLE, None),
+    "leaking": (LEAKING, "identifier: mail"),
+    "odd": (ODD["no events"], "unreadable: KeyError"),
+    "odd and leaking": (LEAKING | {"nickname": "x"}, "identifier: mail"),
+}
+
+
+def kept_as(places, kinds):
+    made = [transcript_row(number) for number, _ in enumerate(kinds)]
+    for row, kind in zip(made, kinds, strict=True):
+        row.body = EXPECTED[kind][0]
+    keep(places.store, *made)
+    return [row.id for row in made]
+
+
+@settings(max_examples=15, deadline=None)
+@given(kinds=st.lists(st.sampled_from(sorted(EXPECTED)), max_size=8))
+def test_whatever_lies_beside_it_each_session_ends_as_it_is(tmp_path_factory, kinds):
+    places = empty_places(tmp_path_factory.mktemp("home"))
+    ids = kept_as(places, kinds)
+    first, kept = rescan(places), rows(places)
+    second, again = rescan(places), rows(places)
+    places.store.dispose()
+    odd = [one for one, kind in zip(ids, kinds, strict=True) if kind == "odd"]
+
+    assert [kept[one].quarantined for one in ids] == [EXPECTED[kind][1] for kind in kinds]
+    assert {one for one in ids if kept[one].privacy == privacy.VERSION} == {
+        one for one in ids if kept[one].quarantined is None
+    }
+    assert [error.transcript for error in first.unreadable] == odd
+    assert [error.transcript for error in second.unreadable] == odd
+    assert (second.looked, second.quarantined) == (kinds.count("clean") + len(odd), 0)
+    assert kept == again
+
+
+def test_odd_sessions_at_the_edges_of_batches_hold_up_no_other(tmp_path):
+    places = empty_places(tmp_path)
+    kinds = ["clean"] * (2 * BATCH + 1)
+    for at in (0, BATCH - 1, BATCH, 2 * BATCH):
+        kinds[at] = "odd"
+    kinds[BATCH + 1] = "leaking"
+    kept_as(places, kinds)
+    found, kept = rescan(places), rows(places)
+    places.store.dispose()
+
+    assert (found.looked, found.quarantined, len(found.unreadable)) == (2 * BATCH + 1, 1, 4)
+    assert [row.privacy for row in kept.values()].count(privacy.VERSION) == 2 * BATCH - 4

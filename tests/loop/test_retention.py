@@ -1,19 +1,15 @@
 """Retention: what goes when, what stays, and that it may be killed anywhere."""
 
-import os
 import shutil
-from dataclasses import replace
 from datetime import timedelta
-from threading import Thread
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlmodel import Session, delete, select
+from sqlmodel import Session, select
 
 from loop import cycles
 from loop.cycles import Ending
-from loop.depot import FolderDepot
 from loop.errors import NotFound
 from loop.freezing import freeze_dataset
 from loop.ingest import NotIngested, ingest_uploads, not_ingested
@@ -31,7 +27,6 @@ from loop.tables import (
     Cycle,
     CycleEnd,
     CycleOutcome,
-    CycleTranscript,
     Dataset,
     Decision,
     Forgotten,
@@ -47,7 +42,7 @@ from loop.tables import (
 from loop.upload import Record
 from loop.values import digest_bytes, digest_json, utc_now
 from tests.candidates import released_places
-from tests.factories import empty_places, transcript_row, upload
+from tests.factories import age_file, empty_places, transcript_row, upload
 from tests.killed import dies, holding
 from tests.labelled import cycle, labelled
 from tests.whole_cycles import released_cycle
@@ -73,6 +68,10 @@ def put(places, number, age=0, **more):
     key = f"raw/{sent['upload_id']}/{digest_bytes(data)}.json"
     places.depot.put(key, data)
     return key
+
+
+def as_if_it_came(places, key, days_ago):
+    age_file(places.settings.depot_place / key, days_ago)
 
 
 def rows(places, table):
@@ -210,95 +209,6 @@ def test_what_was_not_forgotten_to_the_end_is_forgotten_now(places):
     assert [row.made_by for row in rows(places, Forgotten)] == ["ada"]
 
 
-def age_of(path, days):
-    at = in_days(-days).timestamp()
-    os.utime(path, (at, at))
-
-
-@pytest.mark.parametrize(("days", "left"), [(0, 3), (2, 0)])
-def test_copies_that_killed_processes_left_go_once_nobody_can_be_at_them(places, days, left):
-    (work := places.settings.scratch / "dataset-abc").mkdir(parents=True)
-    (places.settings.scratch / "adapter-abc").mkdir()
-    key = f"datasets/{digest_json('no row')}/train.jsonl"
-    places.depot.put(key, b"{}")
-    half = places.depot.root / "raw/x/.new-abc"
-    half.parent.mkdir(parents=True)
-    half.write_text("half")
-    for path in (work, half, places.depot.root / key, places.settings.scratch / "adapter-abc"):
-        age_of(path, days)
-    retain(places, NOW)
-
-    assert sum(path.exists() for path in (work, half, places.depot.root / key)) == left
-    assert (places.settings.scratch / "adapter-abc").is_dir()  # a training goes on from there
-
-
-def test_a_dataset_that_a_cycle_knows_is_no_leftover(places):
-    labelled(places, 1, 60)
-    frozen = freeze_dataset(places, cycle(places, 1))
-    retain(places, in_days(7))
-
-    assert places.depot.fetch_tree("datasets", frozen.digest).is_dir()
-
-
-class LateDepot(FolderDepot):
-    """A depot in which something else is done once, right after a call for a dataset."""
-
-    def __init__(self, places, call, late):
-        super().__init__(places.settings.depot_place)
-        self.call, self.late = call, late
-
-    def put_tree(self, prefix, folder):
-        digest = super().put_tree(prefix, folder)
-        self._meanwhile("put_tree")
-        return digest
-
-    def delete(self, key):
-        self._meanwhile("delete")
-        return super().delete(key)
-
-    def _meanwhile(self, call):
-        if call == self.call and (late := self.late):
-            self.late = None
-            late()
-
-
-def left_by_a_killed_freeze(places):
-    """The dataset that the labels of now make, written days ago by who died before its row."""
-    labelled(places, 1, 60)
-    digest = freeze_dataset(places, cycle(places, 1)).digest
-    with writing(places.store) as session:
-        session.exec(delete(CycleTranscript))
-        session.exec(delete(Dataset))
-    for key in places.depot.keys(f"datasets/{digest}/"):
-        age_of(places.depot.path(key), 3)
-    return digest
-
-
-def test_a_dataset_that_is_frozen_again_just_as_it_goes_as_a_leftover_is_whole(places):
-    left = left_by_a_killed_freeze(places)
-    late = LateDepot(places, "put_tree", lambda: retain(places, NOW))
-    frozen = freeze_dataset(replace(places, depot=late), cycle(places, 2))
-
-    assert late.late is None
-    assert frozen.digest == left
-    assert places.depot.fetch_tree("datasets", left).is_dir()
-
-
-def test_a_freeze_that_comes_between_the_look_and_the_deletion_waits_and_is_whole(places):
-    left = left_by_a_killed_freeze(places)
-    freezing = Thread(target=freeze_dataset, args=(places, cycle(places, 2)))
-
-    def freeze_meanwhile():
-        freezing.start()
-        freezing.join(2)
-
-    retain(replace(places, depot=LateDepot(places, "delete", freeze_meanwhile)), NOW)
-    freezing.join()
-
-    assert [row.digest for row in rows(places, Dataset)] == [left]
-    assert places.depot.fetch_tree("datasets", left).is_dir()
-
-
 AUDIT = (Cycle, CycleEnd, Dataset, GateReport, CanaryReport, Card, SignOff, Release, ModelForm)
 MARKER = "the purple walrus lamp blinks"
 
@@ -399,7 +309,7 @@ def test_however_often_it_runs_the_same_is_left_in_the_end(tmp_path_factory, age
 
 def test_what_is_due_for_two_days_is_overdue(places):
     key = put(places, 1, age=31)
-    age_of(places.depot.path(key), 31)
+    as_if_it_came(places, key, 31)
     ingest_uploads(places)
 
     assert find_overdue(places, in_days(1)).sentence() == ""
@@ -411,7 +321,7 @@ def test_a_copy_that_comes_again_is_overdue_two_days_after_it_came_and_not_at_on
     ingest_uploads(places)
     retain(places, NOW)
     again = put(places, 1, age=40)
-    age_of(places.depot.path(again), 1)
+    as_if_it_came(places, again, 1)
     early, late = find_overdue(places, NOW), find_overdue(places, in_days(2))
 
     assert find_due(places, NOW).raw == late.raw == (again,)
@@ -420,7 +330,7 @@ def test_a_copy_that_comes_again_is_overdue_two_days_after_it_came_and_not_at_on
 
 def test_an_upload_that_was_shipped_late_is_not_overdue_at_once(places):
     key = put(places, 1, age=40)
-    age_of(places.depot.path(key), 1)
+    as_if_it_came(places, key, 1)
     ingest_uploads(places)
 
     assert find_overdue(places, NOW).sentence() == ""
@@ -433,8 +343,31 @@ def test_a_late_copy_of_a_forgotten_upload_is_overdue_two_days_after_it_came(pla
         upload=upload_digest(id_), why="asked", made_by="ada", learnt=[], at=in_days(-90)
     )
     keep(places.store, long_ago)
-    age_of(places.depot.path(put(places, 1)), 1)
+    as_if_it_came(places, put(places, 1), 1)
     early, late = find_overdue(places, NOW), find_overdue(places, in_days(2))
 
     assert find_due(places, NOW).unfinished == late.unfinished == (id_,)
     assert early.sentence() == ""
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    objects=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=6),
+    day=st.integers(0, 40),
+)
+def test_overdue_is_what_was_due_two_days_ago_and_has_been_there_since(
+    tmp_path_factory, objects, day
+):
+    places = empty_places(tmp_path_factory.mktemp("home"))
+    keys = [put(places, number, age=age) for number, (age, _) in enumerate(objects)]
+    for key, (_, came) in zip(keys, objects, strict=True):
+        as_if_it_came(places, key, came)
+    ingest_uploads(places)
+    overdue, due = (find(places, in_days(day)).raw for find in (find_overdue, find_due))
+    places.store.dispose()
+    both = zip(keys, objects, strict=True)
+
+    assert list(overdue) == [
+        key for key, (age, came) in both if age + day - 2 > 30 and came + day > 2
+    ]
+    assert set(overdue) <= set(due)

@@ -49,6 +49,19 @@ def test_the_migrations_make_exactly_the_tables_of_the_code(engine):
         assert compare_metadata(context, SQLModel.metadata) == []
 
 
+def test_who_looks_and_then_writes_alone_sees_what_all_others_wrote_before(engine):
+    def add_one(_):
+        with store.writing_alone(engine) as session:
+            there = len(session.exec(select(Quarantined)).all())
+            session.add(quarantined(f"raw/{there}"))  # a second of this name would be refused
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add_one, range(24)))
+
+    with Session(engine) as session:
+        assert len(session.exec(select(Quarantined)).all()) == 24
+
+
 def test_a_store_that_is_opened_again_keeps_what_it_holds(engine, store_url):
     store.keep(engine, quarantined())
     again = open_store(store_url)
