@@ -8,12 +8,13 @@ import json
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, pairwise
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, compress, pairwise
+from typing import Any, NamedTuple
 
 from loop import encoded
 from loop.errors import PrivacyError, TranscriptError
+from loop.neighbours import Linked, at_a_mark, leaves, runs, side_by_side, with_leaves
 from loop.plain import Span, as_read, is_plain, plain
 from loop.privacy_rules import Rule, rules
 from loop.upload import (
@@ -29,10 +30,11 @@ from loop.values import Json
 
 VERSION = "3"
 """Stored with every record; to be raised with every change of the rules."""
-SHORT = 64
-"""Characters; a longer text is no part of an identifier that was split over neighbours."""
 MOST_PASSES, REMOVED = 8, "<REMOVED>"
 _PLACEHOLDER = re.compile(r"<[A-Z]+>")
+EDGE = "\0"
+"""Where one text ends and the next begins; no stored text holds it."""
+Find = Callable[[str], Iterator[tuple[Span, Rule]]]
 
 
 def redact(upload: Upload) -> tuple[Upload, Counter[str]]:
@@ -41,34 +43,55 @@ def redact(upload: Upload) -> tuple[Upload, Counter[str]]:
     Raises:
         PrivacyError: Something stands there that the phone promised to strip.
     """
-    sent = upload.as_json()
-    texts, events = _suspects(sent)
-    shown = [event["payload"] for event in events]
-    if broken := _promised([*texts.values(), *shown]) | _named(upload):
+    sent, counts = upload.as_json(), Counter[str]()
+    suspects = _suspects(sent)
+    if broken := _named(upload).union(*map(_promised, compress(_said(sent), suspects))):
         raise PrivacyError(tuple(sorted(broken)))
-    counts: Counter[str] = Counter()
-    for event in events:
-        event["payload"] = _fit_reply(_redacted(event["payload"], counts), counts)
-    kept = {
-        key: _fitted(_redacted_text(text, counts), MOST_TEXT, counts) for key, text in texts.items()
-    }
-    return read_upload({**sent, **kept}) if counts else upload, counts
+    kept = _kept(sent, suspects, counts) if suspects else sent
+    return read_upload(kept) if counts else upload, counts
 
 
 def found_in(session: Mapping[str, Any]) -> list[str]:
     """The rules that hit in a kept session, as JSON; none where today's would have kept it so."""
-    texts, events = _suspects(session)
     counts: Counter[str] = Counter()
-    for value in [*texts.values(), *(event["payload"] for event in events)]:
-        _redacted(value, counts)
+    if suspects := _suspects(session):
+        _kept(session, suspects, counts)
     return sorted(counts)
 
 
-def _suspects(session: Mapping[str, Any]) -> tuple[dict[str, str], list[dict[str, Json]]]:
-    """The user's texts and the events that need a closer look than `_is_clean` is."""
-    said = {key: session.get(key) for key in ("user_prompt", "user_comment")}
-    texts = {key: text for key, text in said.items() if text and not _is_clean(text)}
-    return texts, [event for event in session["events"] if not _is_clean(event.get("payload"))]
+def _said(session: Mapping[str, Any]) -> list[Json]:
+    """What may hold an identifier: the payloads of its events and its user's texts."""
+    payloads = [event.get("payload") for event in session["events"]]
+    return [*payloads, *_own_words(session).values()]
+
+
+def _own_words(session: Mapping[str, Any]) -> dict[str, str]:
+    return {key: text for key in ("user_prompt", "user_comment") if (text := session.get(key))}
+
+
+def _suspects(session: Mapping[str, Any]) -> list[bool]:
+    """Which parts of what was said need a closer look; empty where none do, not even together."""
+    said = _said(session)
+    return [] if _is_clean(said) else [not _is_clean(value) for value in said]
+
+
+def _kept(
+    session: Mapping[str, Any], suspects: Sequence[bool], counts: Counter[str]
+) -> dict[str, Any]:
+    """The session without identifiers, in the room that each of its parts has."""
+    texts = {
+        key: _fitted(_redacted_text(text, counts), MOST_TEXT, counts)
+        for key, text in _own_words(session).items()
+    }
+    payloads = [event.get("payload") for event in session["events"]]
+    parted = zip(_across(payloads, counts), payloads, suspects[: len(payloads)], strict=True)
+    alone = [_alone(a, counts) if suspect or a != b else a for a, b, suspect in parted]
+    payloads = _across(alone, counts)
+    events = [
+        event | {"payload": _fit_reply(payload, counts)} if "payload" in event else event
+        for event, payload in zip(session["events"], payloads, strict=True)
+    ]
+    return {**session, **texts, "events": events}
 
 
 def redact_text(text: str, counts: Counter[str]) -> str:
@@ -138,9 +161,15 @@ def _is_clean(value: Json) -> bool:
     texts: list[str] = []
     if not _gather(value, texts):
         return False
-    whole = EDGE.join(texts)
+    told = leaves(value)
+    whole = EDGE.join([*texts, *_joined(told, at_a_mark)])
     looked = (whole, *(meant for _, meant in encoded.runs(whole)))
-    return not any(map(rules().likely, looked))
+    split = map(_all_that_join, _joined(told, side_by_side))
+    return not any(map(rules().likely, looked)) and not any(map(any, split))
+
+
+def _joined(texts: Sequence[str], linked: Linked) -> Iterator[str]:
+    return ("".join(texts[start:end]) for start, end in runs(texts, linked))
 
 
 def _gather(value: Json, texts: list[str]) -> bool:
@@ -154,7 +183,6 @@ def _gather(value: Json, texts: list[str]) -> bool:
         inside = (inner for item in value.items() for inner in item)
         return not _tells(value) and all(_gather(inner, texts) for inner in inside)
     if isinstance(value, list):
-        texts += ["".join(value[start:end]) for start, end in _neighbours(value)]
         return all(_gather(inner, texts) for inner in value)
     return True
 
@@ -162,7 +190,7 @@ def _gather(value: Json, texts: list[str]) -> bool:
 def _tells(value: dict[str, Json]) -> bool:
     telling, siblings = rules().telling, frozenset(value)
     near = () if telling.isdisjoint(siblings) else telling & siblings
-    return any(_placeholder_for(key, value[key], siblings) is not None for key in near)
+    return any(_told_by_key(key, value[key], siblings) for key in near)
 
 
 # --- what the phone promised ---------------------------------------------------------------------
@@ -182,7 +210,7 @@ def _promised(value: Json, key: str = "") -> set[str]:
 def _promised_text(text: str, key: str) -> set[str]:
     end, likely = _last_seen(text), [rule for rule in rules().likely(text) if rule.tier == "A"]
     hits = {rule.id for rule in likely if any(span.end <= end for span in rule.found(text))}
-    if key in rules().keys and text and not _PLACEHOLDER.fullmatch(text):
+    if key in rules().network_key.keys and text and not _PLACEHOLDER.fullmatch(text):
         hits.add("key_" + key)
     return hits
 
@@ -201,7 +229,17 @@ def _named(upload: Upload) -> set[str]:
 
 IN_NO_NAME = frozenset(
     {"peer_id", "peer_id_part", "legacy_cid", "glued_cid", "content_id", "wallet"}
-    | {"access_token", "jwt", "uuid", "mac", "base58_key"}
+    | {
+        "access_token",
+        "code_token",
+        "cloud_token",
+        "chat_token",
+        "paid_token",
+        "jwt",
+        "uuid",
+        "mac",
+        "base58_key",
+    }
 )
 """Rules that no model is called by; versions, days and digests are what names are made of."""
 
@@ -210,10 +248,15 @@ IN_NO_NAME = frozenset(
 
 
 def _redacted(value: Json, counts: Counter[str]) -> Json:
+    """What shows only where neighbours are read as one text, then each alone, then once more."""
+    return _across(_alone(_across(value, counts), counts), counts)
+
+
+def _alone(value: Json, counts: Counter[str]) -> Json:
     if isinstance(value, str):
         return _redacted_text(value, counts)
     if isinstance(value, list):
-        return _redacted_list(value, counts)
+        return [_alone(inner, counts) for inner in value]
     if isinstance(value, dict):
         return _redacted_object(value, counts)
     return value
@@ -254,56 +297,38 @@ def _fitted(text: str, most: int, counts: Counter[str]) -> str:
     return text
 
 
-def _redacted_list(value: Sequence[Json], counts: Counter[str]) -> list[Json]:
-    """What only shows where neighbours are read as one text, then each alone, then once more."""
-    alone = [_redacted(inner, counts) for inner in _joined(value, counts)]
-    return _joined(alone, counts)
+def _across(value: Json, counts: Counter[str]) -> Json:
+    """A value without the identifiers that begin in one text and end in another."""
+    texts = leaves(value)
+    kept = list(texts)
+    for start, end in list(runs(kept, at_a_mark)):
+        kept[start:end] = _cut_across(kept[start:end], _all, counts)
+    for start, end in list(runs(kept, side_by_side)):
+        kept[start:end] = _cut_across(kept[start:end], _all_that_join, counts)
+    return value if kept == texts else with_leaves(value, iter(kept))
 
 
-def _joined(value: Sequence[Json], counts: Counter[str]) -> list[Json]:
-    kept = list(value)
-    for start, end in _neighbours(kept):
-        kept[start:end] = _cut_across(kept[start:end], counts)
-    return kept
+def _all_that_join(text: str) -> Iterator[tuple[Span, Rule]]:
+    likely = (rule for rule in rules().likely(text) if rule.joins)
+    return ((span, rule) for rule in likely for span in rule.found(text))
 
 
-def _neighbours(value: Sequence[Json]) -> Iterator[Span]:
-    """The runs of at least two short texts."""
-    start = 0
-    for at, inner in enumerate([*value, None]):
-        if not (isinstance(inner, str) and len(inner) <= SHORT):
-            if at - start > 1:
-                yield Span(start, at)
-            start = at + 1
-
-
-def _cut_across(texts: Sequence[str], counts: Counter[str]) -> list[str]:
-    """Neighbouring texts without the identifiers that begin in one and end in another."""
+def _cut_across(texts: Sequence[str], find: Find, counts: Counter[str]) -> list[str]:
+    """Neighbouring texts without what is found across an edge."""
     whole, edges = "".join(texts), list(accumulate(map(len, texts)))[:-1]
-    crossing = (one for one in _all(whole) if _was_split(whole, edges, *one))
+    crossing = ((span, rule) for span, rule in find(whole) if _inside(edges, span))
     parts, done = [], 0
     for span, rule in _apart(crossing):
-        inside = bisect_left(edges, span.end) - bisect_right(edges, span.start)
-        parts += [
-            _between(whole, edges, done, span.start + 1)[:-1],
-            rule.placeholder,
-            EDGE * inside,
-        ]
+        before = _between(whole, edges, done, span.start + 1)[:-1]
+        parts += [before, rule.placeholder, EDGE * _inside(edges, span)]
         done = span.end
         counts[rule.id] += 1
     return "".join([*parts, _between(whole, edges, done, len(whole) + 1)]).split(EDGE)
 
 
-EDGE = "\0"
-"""Where one text ends and the next begins; no stored text holds it."""
-MARKS = frozenset(".:-@_/=")
-
-
-def _was_split(whole: str, edges: Sequence[int], span: Span, rule: Rule) -> bool:
-    """Whether a finding crosses an edge, at a mark where the rule asks for one."""
-    crossed = edges[bisect_right(edges, span.start) : bisect_left(edges, span.end)]
-    at_marks = (not MARKS.isdisjoint(whole[edge - 1 : edge + 1]) for edge in crossed)
-    return bool(crossed) and (rule.joins or all(at_marks))
+def _inside(edges: Sequence[int], span: Span) -> int:
+    """How many edges a finding crosses."""
+    return bisect_left(edges, span.end) - bisect_right(edges, span.start)
 
 
 def _between(whole: str, edges: Sequence[int], start: int, end: int) -> str:
@@ -317,23 +342,30 @@ def _redacted_object(value: dict[str, Json], counts: Counter[str]) -> dict[str, 
     numbers: Counter[str] = Counter()
     siblings = frozenset(value)
     for key, inner in value.items():
-        shown = _placeholder_for(key, inner, siblings)
-        if shown is not None:
-            counts["number" if isinstance(inner, int | float) else "network_key"] += 1
+        told = _told_by_key(key, inner, siblings)
+        counts.update([told.rule] if told else [])
         name = _free(_redacted_text(key, counts), kept, numbers)
-        kept[name] = _redacted(inner, counts) if shown is None else shown
+        kept[name] = told.placeholder if told else _alone(inner, counts)
     return kept
 
 
-def _placeholder_for(key: str, value: Json, siblings: frozenset[str]) -> str | None:
-    """What stands for a value that its key alone makes telling; None where it does not."""
+class _Told(NamedTuple):
+    """The rule by which a key makes its value telling, and what stands there instead."""
+
+    rule: str
+    placeholder: str
+
+
+def _told_by_key(key: str, value: Json, siblings: frozenset[str]) -> _Told | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         told = (one for one in rules().numbers if one.tell(key, value, siblings))
-        return next((one.placeholder for one in told), None)
-    network = key in rules().keys and isinstance(value, str | list | dict) and value
-    if network and not (isinstance(value, str) and _PLACEHOLDER.fullmatch(value)):
-        return "<SSID>"  # what the phone could not see: no text, or inside of one
-    return None
+        return next((_Told(one.id, one.placeholder) for one in told), None)
+    network = rules().network_key
+    if key not in network.keys or not (isinstance(value, str | list | dict) and value):
+        return None
+    if isinstance(value, str) and _PLACEHOLDER.fullmatch(value):
+        return None
+    return _Told("network_key", network.placeholder)  # what the phone could not see
 
 
 def _free(key: str, taken: Mapping[str, Json], numbers: Counter[str]) -> str:

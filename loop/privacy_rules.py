@@ -12,7 +12,7 @@ from pydantic import Field
 from loop.errors import FactsError
 from loop.plain import Span
 from loop.sieve import Sieve
-from loop.values import Value
+from loop.values import Json, Value
 from loop.written import read_written
 
 TABLE = Path(__file__).parent / "data/privacy_rules.yaml"
@@ -21,6 +21,8 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=size\b)")
 _NUMBER = re.compile(r"[0-9]+")
 HIGHEST_VERSION = 100
 """A letter before four numbers under this makes them a version, as in v1.2.3.4."""
+LEAST_DIGITS = 9
+"""A number with a leading zero and fewer digits may be a date."""
 
 Check = Literal[
     "has_digit",
@@ -40,6 +42,7 @@ Check = Literal[
     "password",
     "personal_name",
     "phone",
+    "phone_valid",
     "seed_words",
 ]
 
@@ -69,11 +72,20 @@ class Rule(Value):
                 yield Span(*match.span(self.group))
 
 
-class Numbers(Value):
-    """Numbers that identify somebody by the key they stand under."""
+class Named(Value):
+    """What the key in front of a value tells, whatever the value looks like."""
 
     keys: frozenset[str]
     placeholder: str
+    hits: Annotated[tuple[dict[str, Json], ...], Field(min_length=1)]
+    clean: Annotated[tuple[dict[str, Json], ...], Field(min_length=1)]
+    """Objects."""
+
+
+class Numbers(Named):
+    """Numbers that identify somebody by the key they stand under."""
+
+    id: str
     ranges: tuple[tuple[float, float], ...]
     beside: frozenset[str] = frozenset()
     """One of these keys must stand in the same object; empty: none need."""
@@ -89,7 +101,7 @@ class Rules(Value):
 
     rules: tuple[Rule, ...]
     numbers: tuple[Numbers, ...]
-    keys: frozenset[str]
+    network_key: Named
     known_ipv4: frozenset[str]
     version_words: frozenset[str]
     measured: frozenset[str]
@@ -98,6 +110,7 @@ class Rules(Value):
     not_names: frozenset[str]
     not_passwords: frozenset[str]
     shared_users: frozenset[str]
+    phone_regions: tuple[str, ...]
     own_hosts: tuple[str, ...]
 
     @cached_property
@@ -112,7 +125,7 @@ class Rules(Value):
     @cached_property
     def telling(self) -> frozenset[str]:
         """The keys that may make a value telling whatever it looks like."""
-        return self.keys.union(*(one.keys for one in self.numbers))
+        return self.network_key.keys.union(*(one.keys for one in self.numbers))
 
 
 @cache
@@ -226,8 +239,26 @@ def _is_mail(match: re.Match[str]) -> bool:
 
 def _is_phone(match: re.Match[str]) -> bool:
     """One dot and no other mark make a decimal number."""
-    marks = [one for one in match.group()[1:] if not one.isdigit()]
+    marks = [one for one in match.group(match.lastindex or 0)[1:] if not one.isdigit()]
     return marks != ["."]
+
+
+def _is_valid_phone(match: re.Match[str]) -> bool:
+    """A number that somebody may have, by the numbering plans of the world."""
+    said = match.group()
+    if said.startswith("00"):
+        return _is_assigned("+" + said[2:], None)
+    long = sum(map(str.isdigit, said)) >= LEAST_DIGITS
+    return long and any(_is_assigned(said, region) for region in rules().phone_regions)
+
+
+def _is_assigned(number: str, region: str | None) -> bool:
+    import phonenumbers
+
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(number, region))
+    except phonenumbers.NumberParseException:
+        return False
 
 
 def _is_mail_in_words(match: re.Match[str]) -> bool:
@@ -274,5 +305,6 @@ _CHECKS: dict[Check, Callable[[re.Match[str]], bool]] = {
     "password": _is_password,
     "personal_name": _is_personal_name,
     "phone": _is_phone,
+    "phone_valid": _is_valid_phone,
     "seed_words": _are_seed_words,
 }

@@ -32,9 +32,9 @@ RAW = (
 
 
 def complained_to(url):
-    """Says all of RAW; the server may have closed the line at any point."""
+    """Says all of RAW, each on a line that the server may close at any point."""
     for raw in RAW:
-        with connected(url) as line, suppress(OSError):  # of which ENOTCONN has no class
+        with connected(url) as line, suppress(OSError):
             line.sendall(raw)
             line.shutdown(socket.SHUT_WR)
             rest_of(line)
