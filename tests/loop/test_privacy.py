@@ -123,7 +123,7 @@ def test_what_was_never_promised_is_replaced_and_counted(rule):
     found, counts = scan(upload(user_comment=rule.hits[0]))
 
     assert rule.placeholder in found["user_comment"]
-    assert not hits(rule, found["user_comment"])
+    assert not any(rule.found(found["user_comment"]))
     assert counts == {rule.id: 1}
 
 
