@@ -221,7 +221,8 @@ async def _half_sent() -> None:
 @contextmanager
 def _served(home: Path, module: str) -> Iterator[subprocess.Popen[bytes]]:
     many = {"LOOP_UPLOADS_PER_SOURCE": "1000000", "LOOP_UPLOADS_PER_DAY": "1000000"}
-    places = {"LOOP_HOME": str(home), "LOOP_RATE_KEYS": str(home / "keys"), "LOOP_FREE_SHARE": "0"}
+    many |= {"LOOP_FREE_SHARE": "0", "LOOP_SOURCE_SHARE": "1"}
+    places = {"LOOP_HOME": str(home), "LOOP_RATE_KEYS": str(home / "keys")}
     command = [sys.executable, "-m", module, "--port", str(PUBLIC), "--private-port", str(PRIVATE)]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(command, env=os.environ | many | places, stderr=log)  # noqa: S603  (our own)

@@ -37,7 +37,7 @@ async def add_transcript(request: Request, parts: PartsDep) -> dict[str, str]:
     if not is_confidential(request):
         raise Refused("not_tls")
     _check_length(request, parts.limits)
-    with parts.door.entered():
+    with parts.door.entered(network_of(request)):
         body = await _read_body(request, parts.limits)
         await parts.crew.writes(_admit, request, parts)
         _check_headers(request)

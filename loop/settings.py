@@ -80,6 +80,8 @@ class Settings(BaseSettings):
     """Addresses or networks of reverse proxies, by commas, whose X-Forwarded-* are believed."""
     uploads_at_once: int = 256
     """So many bodies are in memory at most; more are refused with 503."""
+    source_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """And this share of them of one IPv4 /24 or IPv6 /64."""
     header_seconds: float = 5.0
     body_seconds: float = 10.0
     """Slower uploads are ended: one that hangs would hold its user's dialog for ever."""

@@ -84,10 +84,3 @@ def test_a_body_that_drips_meets_intakes_own_deadline_behind_either_proxy():
     assert "proxy_request_buffering on" not in NGINX
     assert "request_buffers" not in CADDY
     assert Settings().body_seconds < int(*re.findall(r"read_body (\d+)s", CADDY)) < 15
-
-
-def test_one_address_behind_nginx_cannot_take_all_places_of_slow_uploads():
-    (most,) = re.findall(r"limit_conn phones (\d+);", NGINX)
-
-    assert "limit_conn_zone $binary_remote_addr zone=phones:1m;" in NGINX
-    assert int(most) * 10 < Settings().uploads_at_once

@@ -123,7 +123,7 @@ EMPTY_OBJECTS = b"[" + b"{}," * (CAP // 3 - 1) + b"{}]"
 )
 def test_two_hundred_bodies_that_end_at_once_fit_into_250_megabytes(tmp_path, body, status):
     private, whole = free_port(), body.ljust(CAP)
-    patient = {"body_seconds": 60, "header_seconds": 60}
+    patient = {"body_seconds": 60, "header_seconds": 60, "source_share": 1}
     with served(tmp_path, private, **patient) as (url, process), ExitStack() as lines:
         slow = [lines.enter_context(connected(url)) for _ in range(200)]
         for line in slow:
@@ -155,6 +155,44 @@ def test_more_bodies_at_once_than_allowed_get_503_and_are_charged_to_nobody(tmp_
     assert int(refused.headers["Retry-After"]) > 0
     assert too_large.status_code == 413  # coming again would not help it
     assert later == [200, 429]
+
+
+def test_a_network_with_slow_bodies_gets_503_and_another_is_still_served(tmp_path):
+    private, few = free_port(), {"uploads_at_once": 8, "body_seconds": 60, "proxies": "127.0.0.1"}
+    with served(tmp_path, private, **few) as (url, _process), ExitStack() as lines:
+        for last in (1, 2):
+            slow = lines.enter_context(connected(url))
+            slow.sendall(head_from(f"203.0.113.{last}") + BODY[:100])
+        until(lambda: "intake_under_way 2.0" in measured(private))
+        refused, other = (post_from(url, host) for host in ("203.0.113.3", "198.51.100.1"))
+        slow.sendall(BODY[100:])
+        assert slow.recv(65536).startswith(b"HTTP/1.1 200 ")
+        later = post_from(url, "203.0.113.3")
+
+        assert (refused.status_code, refused.json()) == (503, {"error": "storage_unavailable"})
+        assert int(refused.headers["Retry-After"]) > 0
+        assert (other.status_code, later.status_code) == (200, 200)
+        assert 'intake_refused_total{reason="source_busy"} 1.0' in measured(private)
+
+
+def head_from(host):
+    """The headers of an upload that a proxy passes on for a client."""
+    told = f"X-Forwarded-For: {host}\r\nX-Forwarded-Proto: https\r\n\r\n".encode()
+    return (HEAD % len(BODY)).removesuffix(b"\r\n") + told
+
+
+def post_from(url, host):
+    told = {"X-Forwarded-For": host, "X-Forwarded-Proto": "https"}
+    return httpx.post(f"{url}/transcripts", json=upload(2), headers=told)
+
+
+def test_a_client_without_proxy_takes_no_places_of_others_by_naming_them(tmp_path):
+    private, few = free_port(), {"uploads_at_once": 8, "source_share": 0.1, "body_seconds": 60}
+    with served(tmp_path, private, **few) as (url, _process), connected(url) as line:
+        line.sendall(head_from("203.0.113.1") + BODY[:100])
+        until(lambda: "intake_under_way 1.0" in measured(private))
+
+        assert post_from(url, "198.51.100.1").status_code == 503
 
 
 def test_a_stopped_service_finishes_what_is_under_way_and_answers_new_uploads_with_503(tmp_path):
