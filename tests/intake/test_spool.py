@@ -190,6 +190,24 @@ def test_after_a_power_cut_at_any_moment_everything_kept_before_is_there_and_who
     assert b"" not in [data for cut in disk.cuts for data in cut.values()]
 
 
+def test_a_name_whose_sync_failed_is_acknowledged_after_one_of_its_own_alone(tmp_path):
+    disk, troubles = ForgetfulDisk(tmp_path / "spool"), [None, OSError(errno.EIO, "broken")]
+
+    def sync(handle):
+        if trouble := troubles.pop(0) if troubles else None:
+            raise trouble
+        disk.sync(handle)
+
+    spool = opened(tmp_path, sync=sync)
+    with pytest.raises(SpoolError):
+        spool.keep(record())
+    assert len(list(spool.waiting())) == 1
+    assert disk.after_power_cut() == {}
+
+    spool.keep(record())
+    assert disk.after_power_cut() == names_and_bytes(spool)
+
+
 def test_what_was_kept_by_many_at_once_survives_a_power_cut_too(tmp_path):
     disk = ForgetfulDisk(tmp_path / "spool")
     spool = opened(tmp_path, sync=disk.sync)
