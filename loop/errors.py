@@ -28,9 +28,9 @@ LoopError
 from collections.abc import Mapping
 from typing import Literal
 
-AwayReason = Literal["unavailable", "denied", "no_bucket", "clock"]
+AwayReason = Literal["unavailable", "denied", "no_bucket", "clock", "full"]
 """No answer, or an error of the store's own; credentials or policy; name, region or endpoint;
-this machine's clock is too far from the store's."""
+this machine's clock is too far from the store's; no room there, or none that we may have."""
 
 
 class LoopError(Exception):
@@ -73,6 +73,7 @@ _WHAT_TO_DO: dict[AwayReason, str] = {
     "denied": "expected to be let in; look at the credentials, their policy and the bucket's key",
     "no_bucket": "expected a bucket of that name; look at name, region and endpoint",
     "clock": "expected this machine's clock to be the store's; set it",
+    "full": "expected room for more; give it some, or raise the quota",
 }
 
 

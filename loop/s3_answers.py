@@ -18,6 +18,10 @@ _NO_BUCKET = (
     *("NoSuchBucket", "PermanentRedirect", "301", "AuthorizationHeaderMalformed"),
     *("IllegalLocationConstraintException", "InvalidBucketName"),
 )
+_FULL = (
+    *("InsufficientStorage", "XMinioStorageFull"),
+    *("QuotaExceeded", "XMinioAdminBucketQuotaExceeded"),  # 403 of Ceph, 400 of MinIO
+)
 _NO_CREDENTIALS = (
     *(boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError),
     *(boto.MetadataRetrievalError, boto.ProfileNotFound, boto.TokenRetrievalError),
@@ -72,6 +76,8 @@ def _away(code: str, status: int) -> AwayReason | None:
         return "clock"
     if code in _NO_BUCKET:
         return "no_bucket"
+    if code in _FULL or status == HTTPStatus.INSUFFICIENT_STORAGE:
+        return "full"
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return "denied"
     passing = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING

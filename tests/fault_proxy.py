@@ -15,7 +15,8 @@ from threading import Thread
 from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-Refusal = Literal["error_500", "refused", "denied", "skewed", "no_bucket", "conflict"]
+Full = Literal["full", "over_quota", "over_bucket_quota"]
+Refusal = Full | Literal["error_500", "refused", "denied", "skewed", "no_bucket", "conflict"]
 Fault = Refusal | Literal["down", "slow", "hang", "half", "lost"]
 """Refuses connections; answers with an error; answers late, never, half, or not at all although the
 store did what it was asked."""
@@ -26,6 +27,10 @@ REFUSALS: dict[Refusal, tuple[int, str]] = {
     "skewed": (403, "RequestTimeTooSkewed"),
     "no_bucket": (404, "NoSuchBucket"),
     "conflict": (409, "ConditionalRequestConflict"),
+    # as MinIO, Ceph and again MinIO say it
+    "full": (507, "XMinioStorageFull"),
+    "over_quota": (403, "QuotaExceeded"),
+    "over_bucket_quota": (400, "XMinioAdminBucketQuotaExceeded"),
 }
 
 

@@ -34,6 +34,9 @@ REASONS = {
     "denied": "denied",
     "skewed": "clock",
     "no_bucket": "no_bucket",
+    "full": "full",
+    "over_quota": "full",
+    "over_bucket_quota": "full",
 }
 """How each fault is counted."""
 
@@ -237,7 +240,7 @@ def test_the_log_says_what_is_wrong_with_the_store_and_names_no_upload_and_no_se
     place, private = object_store.new_place(), free_port()
     with served(tmp_path, private, **told(object_store, place)) as (url, process):
         running = Intake(url, tmp_path, private, place)
-        for fault in ("down", "skewed", "denied", "refused"):
+        for fault in ("down", "skewed", "denied", "full", "refused"):
             proxy.fail(fault)
             running.phones.upload()
             until(partial(running.failures, REASONS[fault]))
@@ -246,7 +249,8 @@ def test_the_log_says_what_is_wrong_with_the_store_and_names_no_upload_and_no_se
 
     said = (tmp_path / "intake.log").read_text()
     hidden = [*running.phones.kept, *list(CREDENTIALS.values())[:2], "Signature", "raw/"]
-    for sentence in ("clock to be the store's; set it", "look at the credentials", "got none"):
+    sentences = ("clock to be the store's; set it", "look at the credentials", "got none", "room")
+    for sentence in sentences:
         assert f"{place}: expected" in said
         assert sentence in said
     assert [word for word in hidden if word in said] == []

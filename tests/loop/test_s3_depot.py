@@ -162,6 +162,9 @@ REASONS = {
     "denied": "denied",
     "skewed": "clock",
     "no_bucket": "no_bucket",
+    "full": "full",
+    "over_quota": "full",
+    "over_bucket_quota": "full",
 }
 
 
