@@ -28,12 +28,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Parts:
-    """Limits, door, crew, counts by network, spool, the way to the depot, and what is counted."""
+    """Limits, door, crew, counts by network and their end, spool, way to the depot, and metrics."""
 
     limits: Limits
     door: Door
     crew: Crew
     rates: Rates
+    forgetter: Forgetter
     spool: Spool
     shipper: Shipper
     metrics: Metrics
@@ -43,22 +44,25 @@ class Parts:
         """Open the spool, ship and forget for as long as the block lasts."""
         self.spool.open()
         self.rates.open()
-        forgetter = Forgetter(self.rates)
-        forgetter.start()
+        self.forgetter.start()
         self.shipper.start()
         try:
             yield
         finally:
             self.shipper.stop()
-            forgetter.stop()
+            self.forgetter.stop()
             self.rates.close()
             self.spool.close()
 
     def unready(self) -> list[str]:
         """What keeps it from doing its work; empty when it is ready."""
-        stuck, stopping = self.shipper.is_stuck(), self.door.closed
-        full, uncounted = _fails(self.spool.check), _fails(self.rates.check)
-        known = {"spool": full, "limits": uncounted, "shipper": stuck, "stopping": stopping}
+        known = {
+            "spool": _fails(self.spool.check),
+            "limits": _fails(self.rates.check),
+            "forgetter": not self.forgetter.is_alive(),
+            "shipper": self.shipper.is_stuck(),
+            "stopping": self.door.closed,
+        }
         return [name for name, applies in known.items() if applies]
 
 
@@ -78,8 +82,9 @@ def make_parts(settings: Settings) -> Parts:
     door = Door(settings.uploads_at_once, settings.source_share)
     pace = Pace(longest_s=settings.ship_retry_seconds)
     shipper = Shipper(spool, depot, pace, busy=lambda: door.inside > 0)
-    metrics = Metrics(door, spool, shipper)
-    return Parts(_limits(settings), door, Crew(), _rates(settings), spool, shipper, metrics)
+    rates, metrics = _rates(settings), Metrics(door, spool, shipper)
+    forgetter = Forgetter(rates)
+    return Parts(_limits(settings), door, Crew(), rates, forgetter, spool, shipper, metrics)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -18,7 +18,7 @@ def create_private_app(parts: Parts) -> FastAPI:
 
 
 def ready(parts: PartsDep) -> JSONResponse:
-    """Whether uploads can be taken and shipped now; 503 names the parts that cannot."""
+    """Whether every part can do its work now; 503 names those that cannot."""
     unready = parts.unready()
     return JSONResponse({"ready": not unready, "unready": unready}, 503 if unready else 200)
 

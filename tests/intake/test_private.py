@@ -1,5 +1,7 @@
 """What operators see, asked over the private app while the public one is used."""
 
+from dataclasses import replace
+
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
@@ -7,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from intake.app import create_app
 from intake.parts import make_parts
 from intake.private import create_private_app
+from intake.rates import Allowance, Forgetter, Rates
 from intake.refusals import REASONS
 from intake.spool import ASIDE
 from tests.factories import upload
@@ -160,6 +163,22 @@ def test_not_ready_without_a_living_shipper(parts, phone, operator):
     parts.shipper.stop()
 
     assert operator.get("/ready").json() == {"ready": False, "unready": ["shipper"]}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_not_ready_once_a_bug_has_ended_the_thread_that_forgets(parts, tmp_path):
+    forgetter = Forgetter(BuggyRates(tmp_path, tmp_path / "keys", Allowance(1, 1)))
+    buggy = replace(parts, forgetter=forgetter)
+    with TestClient(create_app(buggy), client=NEAR):
+        until(lambda: buggy.unready())
+        answer = TestClient(create_private_app(buggy)).get("/ready")
+
+    assert (answer.status_code, answer.json()["unready"]) == (503, ["forgetter"])
+
+
+class BuggyRates(Rates):
+    def forget(self):
+        raise KeyError("a bug")
 
 
 def test_a_shipper_that_hangs_is_stuck_and_one_that_waits_for_its_depot_is_not(parts, phone):
