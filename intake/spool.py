@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import logging
-import math
 import os
 import re
 import shutil
@@ -20,6 +19,7 @@ from typing import Literal, NamedTuple, get_args
 
 from intake.commit import GroupCommit
 from intake.seen import Seen, UploadOutcome
+from intake.seldom import Seldom
 from loop.errors import SpoolError
 from loop.upload import Record
 from loop.values import Digest, digest_json
@@ -29,8 +29,7 @@ logger = logging.getLogger(__name__)
 _NAME = re.compile(r"([0-9a-f-]{36})\.([0-9a-f]{64})\.json")
 _FRESH = ".new-"
 COUNTED_EVERY_S = 1.0
-COUNTING_SHARE = 0.05
-"""Of the time at most goes into counting what waits: a hundred thousand take long."""
+"""What waits is counted so often at most; a hundred thousand take long."""
 ASIDE = "aside"
 """The subfolder of files that nobody can ship."""
 AsideReason = Literal["foreign", "not_a_file", "corrupt"]
@@ -78,7 +77,7 @@ class Spool:
         self._commit = GroupCommit(lambda: self._sync_folder(self.root))
         self._seen = Seen()
         self._held: int | None = None
-        self._length, self._count_at = 0, -math.inf
+        self._counted, self._kept_since = Seldom(self._count, COUNTED_EVERY_S), 0
         self._counting = Lock()
         self.set_aside_by: Counter[AsideReason] = Counter()
 
@@ -89,7 +88,7 @@ class Spool:
             SpoolError: The disk is nearly full, too many wait, or there is no such folder.
         """
         try:
-            disk, length = shutil.disk_usage(self.root), self._recent_length()
+            disk, length = shutil.disk_usage(self.root), self._counted.ask() + self._kept_since
         except OSError as error:
             raise SpoolError(f"{self.root}: {error.strerror}") from error
         wanted = max(self.room.free_bytes, int(disk.total * self.room.free_share))
@@ -190,18 +189,13 @@ class Spool:
         if _is_no_file(path):
             raise FileExistsError(errno.EEXIST, "something else has an upload's name")
         self._commit()  # also where another request linked it and has not come this far
-        self._length += 1
+        self._kept_since += 1
 
-    def _recent_length(self) -> int:
-        began = time.monotonic()
-        if began >= self._count_at:
-            self._count_at = math.inf  # others go on with the last figure meanwhile
-            try:
-                self._length = sum(1 for _ in _uploads(self.root))
-            finally:
-                ended = time.monotonic()
-                self._count_at = ended + max(COUNTED_EVERY_S, (ended - began) / COUNTING_SHARE)
-        return self._length
+    def _count(self) -> int:
+        before = self._kept_since
+        found = sum(1 for _ in _uploads(self.root))
+        self._kept_since -= before  # what came meanwhile is rather counted twice than not at all
+        return found
 
     def _make_folder(self, folder: Path) -> None:
         """Where it is new, a power cut must not take it away with what came into it since."""

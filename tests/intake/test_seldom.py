@@ -1,3 +1,5 @@
+from itertools import count
+
 import pytest
 
 from intake.seldom import TIMES, Seldom
@@ -15,9 +17,9 @@ class Slow:
         return self.looks
 
 
-def asked(slow, seconds):
+def asked(slow, seconds, least_s=0.0):
     """The answers, asked each second for so long."""
-    seldom, answers = Seldom(slow.find, lambda: slow.now), []
+    seldom, answers = Seldom(slow.find, least_s, lambda: slow.now), []
     while slow.now < seconds:
         answers.append(seldom.ask())
         slow.now += 1
@@ -36,16 +38,34 @@ def test_what_is_dear_is_remembered_for_as_many_times_as_long():
     assert slow.looks > 1000 / TIMES / slow.takes - 3
 
 
+def test_what_is_cheap_may_be_remembered_for_a_while_too():
+    assert asked(Slow(0), 5, least_s=2) == [1, 1, 2, 2, 3]
+
+
+def test_who_asks_while_another_finds_gets_the_last_answer():
+    finds = count()
+
+    def find():
+        return seldom.ask() + 10 if next(finds) else 0
+
+    seldom = Seldom(find, clock=lambda: 0.0)
+    seldom.ask()
+
+    assert seldom.ask() == 10
+
+
 def test_an_error_is_not_remembered():
-    answers = iter([OSError("gone"), 7])
+    answers = iter([OSError("gone"), 7, OSError("gone"), 8])
 
     def find():
         if isinstance(answer := next(answers), OSError):
             raise answer
         return answer
 
-    seldom = Seldom(find)
-    with pytest.raises(OSError, match="gone"):
-        seldom.ask()
+    seldom, found = Seldom(find, clock=lambda: 0.0), []
+    for _ in range(2):
+        with pytest.raises(OSError, match="gone"):
+            seldom.ask()
+        found.append(seldom.ask())
 
-    assert seldom.ask() == 7
+    assert found == [7, 8]

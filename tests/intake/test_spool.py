@@ -263,7 +263,7 @@ def test_only_the_last_ids_are_remembered():
 
 def test_too_many_that_wait_let_nothing_more_in_until_some_are_gone(tmp_path, monkeypatch):
     monkeypatch.setattr("intake.spool.COUNTED_EVERY_S", 0.0)
-    monkeypatch.setattr("intake.spool.COUNTING_SHARE", float("inf"))
+    monkeypatch.setattr("intake.seldom.TIMES", 0)
     spool = Spool(tmp_path / "spool", Room(uploads=2))
     spool.open()
     for number in range(2):
