@@ -98,13 +98,18 @@ $(INSTALLED): pyproject.toml constraints.txt | python
 llama: $(INSTALLED)
 	@$(BIN)/python -m deployments.build_llama
 
-# Debian keeps the programs of Postgres away from PATH
+# Debian keeps the programs of Postgres away from PATH, and starts nginx and Caddy where it installs
+# them: only CI gets those by itself
 .PHONY: programs
 programs:
-	@missing=; PATH="$$PATH:$$(echo /usr/lib/postgresql/*/bin | tr ' ' :)"; \
+	@missing=; PATH="$$PATH:/usr/sbin:$$(echo /usr/lib/postgresql/*/bin | tr ' ' :)"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v initdb >/dev/null || missing="$$missing postgresql"; \
 	command -v openssl >/dev/null || missing="$$missing openssl"; \
+	if [ "$$CI" = true ]; then \
+	  command -v nginx >/dev/null || missing="$$missing nginx"; \
+	  command -v caddy >/dev/null || missing="$$missing caddy"; \
+	fi; \
 	test -z "$$missing" && exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "installing$$missing"; \
