@@ -194,7 +194,8 @@ class Spool:
     def _count(self) -> int:
         before = self._kept_since
         found = sum(1 for _ in _uploads(self.root))
-        self._kept_since -= before  # what came meanwhile is rather counted twice than not at all
+        # what comes meanwhile is rather counted twice than not at all, and two may count at once
+        self._kept_since = max(0, self._kept_since - before)
         return found
 
     def _make_folder(self, folder: Path) -> None:

@@ -69,7 +69,8 @@ def _keep(places: Places, row: Dataset, ids: Iterable[str], folder: Path) -> Non
             session.flush()
             if _has_quarantined(session, row):
                 raise _disturbed(row, "a session in it was quarantined")
-            places.depot.put_tree(DATASETS, folder)
+            if not is_kept(places, row.digest):
+                places.depot.put_tree(DATASETS, folder)
     except IntegrityError as error:
         gone = "a session in it was deleted, or another run froze this cycle,"
         raise _disturbed(row, gone) from error

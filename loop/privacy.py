@@ -6,17 +6,17 @@ are written, as a reader sees them (`plain`), and what their base64 and hex runs
 
 import json
 import re
-from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, compress, pairwise
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 from typing import Any, NamedTuple
 
 from loop import encoded
 from loop.errors import PrivacyError, TranscriptError
-from loop.neighbours import Linked, at_a_mark, leaves, runs, side_by_side, with_leaves
-from loop.plain import Span, as_read, is_plain, plain
-from loop.privacy_rules import Rule, rules
+from loop.neighbours import leaves
+from loop.plain import as_read, is_plain, plain
+from loop.privacy_rules import Finding, apart, findings, rules
+from loop.splits import EDGE, cut_split, joined_at_marks, may_be_joined
 from loop.upload import (
     MAX_STRING_BYTES,
     MOST_REPLY,
@@ -28,13 +28,10 @@ from loop.upload import (
 )
 from loop.values import Json
 
-VERSION = "3"
+VERSION = "4"
 """Stored with every record; to be raised with every change of the rules."""
 MOST_PASSES, REMOVED = 8, "<REMOVED>"
 _PLACEHOLDER = re.compile(r"<[A-Z]+>")
-EDGE = "\0"
-"""Where one text ends and the next begins; no stored text holds it."""
-Find = Callable[[str], Iterator[tuple[Span, Rule]]]
 
 
 def redact(upload: Upload) -> tuple[Upload, Counter[str]]:
@@ -61,8 +58,11 @@ def found_in(session: Mapping[str, Any]) -> list[str]:
 
 def _said(session: Mapping[str, Any]) -> list[Json]:
     """What may hold an identifier: the payloads of its events and its user's texts."""
-    payloads = [event.get("payload") for event in session["events"]]
-    return [*payloads, *_own_words(session).values()]
+    return [*_payloads(session), *_own_words(session).values()]
+
+
+def _payloads(session: Mapping[str, Any]) -> list[Json]:
+    return [event.get("payload") for event in session["events"]]
 
 
 def _own_words(session: Mapping[str, Any]) -> dict[str, str]:
@@ -71,8 +71,9 @@ def _own_words(session: Mapping[str, Any]) -> dict[str, str]:
 
 def _suspects(session: Mapping[str, Any]) -> list[bool]:
     """Which parts of what was said need a closer look; empty where none do, not even together."""
-    said = _said(session)
-    return [] if _is_clean(said) else [not _is_clean(value) for value in said]
+    if all(map(_is_clean, (_payloads(session), *_own_words(session).values()))):
+        return []
+    return [not _is_clean(value) for value in _said(session)]
 
 
 def _kept(
@@ -83,10 +84,10 @@ def _kept(
         key: _fitted(_redacted_text(text, counts), MOST_TEXT, counts)
         for key, text in _own_words(session).items()
     }
-    payloads = [event.get("payload") for event in session["events"]]
-    parted = zip(_across(payloads, counts), payloads, suspects[: len(payloads)], strict=True)
+    payloads = _payloads(session)
+    parted = zip(cut_split(payloads, counts), payloads, suspects[: len(payloads)], strict=True)
     alone = [_alone(a, counts) if suspect or a != b else a for a, b, suspect in parted]
-    payloads = _across(alone, counts)
+    payloads = cut_split(alone, counts)
     events = [
         event | {"payload": _fit_reply(payload, counts)} if "payload" in event else event
         for event, payload in zip(session["events"], payloads, strict=True)
@@ -114,28 +115,14 @@ def _pass(text: str, counts: Counter[str]) -> str:
         text = _cut(text, ((span, rule) for span in rule.found(text)), counts)
     if not is_plain(text) and rules().likely(as_read(text)):
         read = plain(text)
-        text = _cut(text, ((read.source(span), rule) for span, rule in _all(read.text)), counts)
+        text = _cut(text, ((read.source(span), rule) for span, rule in findings(read.text)), counts)
     return _cut_encoded(text, counts)
 
 
-def _all(text: str) -> Iterator[tuple[Span, Rule]]:
-    """Everything that any rule finds."""
-    return ((span, rule) for rule in rules().likely(text) for span in rule.found(text))
-
-
-def _apart(found: Iterable[tuple[Span, Rule]]) -> Iterator[tuple[Span, Rule]]:
-    """Findings in their order; of two that overlap, the first."""
-    done = 0
-    for span, rule in sorted(found, key=lambda one: one[0]):
-        if span.start >= done:
-            yield span, rule
-            done = span.end
-
-
-def _cut(text: str, found: Iterable[tuple[Span, Rule]], counts: Counter[str]) -> str:
+def _cut(text: str, found: Iterable[Finding], counts: Counter[str]) -> str:
     """The text with a placeholder for each finding."""
     parts, done = [], 0
-    for (start, end), rule in _apart(found):
+    for (start, end), rule in apart(found):
         parts += [text[done:start], rule.placeholder]
         done = end
         counts[rule.id] += 1
@@ -146,7 +133,7 @@ def _cut_encoded(text: str, counts: Counter[str]) -> str:
     """The text without the base64 and hex runs in which some rule finds something."""
     parts, done = [], 0
     for (start, end), meant in encoded.runs(text):
-        if any(_all(meant)):
+        if any(findings(meant)):
             parts += [text[done:start], encoded.PLACEHOLDER]
             done = end
             counts["encoded"] += 1
@@ -162,14 +149,9 @@ def _is_clean(value: Json) -> bool:
     if not _gather(value, texts):
         return False
     told = leaves(value)
-    whole = EDGE.join([*texts, *_joined(told, at_a_mark)])
+    whole = EDGE.join([*texts, *joined_at_marks(told)])
     looked = (whole, *(meant for _, meant in encoded.runs(whole)))
-    split = map(_all_that_join, _joined(told, side_by_side))
-    return not any(map(rules().likely, looked)) and not any(map(any, split))
-
-
-def _joined(texts: Sequence[str], linked: Linked) -> Iterator[str]:
-    return ("".join(texts[start:end]) for start, end in runs(texts, linked))
+    return not any(map(rules().likely, looked)) and not may_be_joined(told)
 
 
 def _gather(value: Json, texts: list[str]) -> bool:
@@ -224,22 +206,13 @@ def _last_seen(text: str) -> int:
 def _named(upload: Upload) -> set[str]:
     """Rules that hit in a model's name, which cannot hold a placeholder."""
     name = upload.model_version if isinstance(upload, UploadV2) else None
-    return {rule.id for _, rule in _all(name or "")} & IN_NO_NAME
+    return {rule.id for _, rule in findings(name or "")} & IN_NO_NAME
 
 
 IN_NO_NAME = frozenset(
-    {"peer_id", "peer_id_part", "legacy_cid", "glued_cid", "content_id", "wallet"}
-    | {
-        "access_token",
-        "code_token",
-        "cloud_token",
-        "chat_token",
-        "paid_token",
-        "jwt",
-        "uuid",
-        "mac",
-        "base58_key",
-    }
+    {"peer_id", "peer_id_part", "legacy_cid", "glued_cid", "content_id", "wallet", "base58_key"}
+    | {"access_token", "code_token", "cloud_token", "chat_token", "paid_token", "model_token"}
+    | {"jwt", "uuid", "mac"}
 )
 """Rules that no model is called by; versions, days and digests are what names are made of."""
 
@@ -249,7 +222,7 @@ IN_NO_NAME = frozenset(
 
 def _redacted(value: Json, counts: Counter[str]) -> Json:
     """What shows only where neighbours are read as one text, then each alone, then once more."""
-    return _across(_alone(_across(value, counts), counts), counts)
+    return cut_split(_alone(cut_split(value, counts), counts), counts)
 
 
 def _alone(value: Json, counts: Counter[str]) -> Json:
@@ -295,46 +268,6 @@ def _fitted(text: str, most: int, counts: Counter[str]) -> str:
     while len(text) > most:
         text = redact_text(text[:most], counts)
     return text
-
-
-def _across(value: Json, counts: Counter[str]) -> Json:
-    """A value without the identifiers that begin in one text and end in another."""
-    texts = leaves(value)
-    kept = list(texts)
-    for start, end in list(runs(kept, at_a_mark)):
-        kept[start:end] = _cut_across(kept[start:end], _all, counts)
-    for start, end in list(runs(kept, side_by_side)):
-        kept[start:end] = _cut_across(kept[start:end], _all_that_join, counts)
-    return value if kept == texts else with_leaves(value, iter(kept))
-
-
-def _all_that_join(text: str) -> Iterator[tuple[Span, Rule]]:
-    likely = (rule for rule in rules().likely(text) if rule.joins)
-    return ((span, rule) for rule in likely for span in rule.found(text))
-
-
-def _cut_across(texts: Sequence[str], find: Find, counts: Counter[str]) -> list[str]:
-    """Neighbouring texts without what is found across an edge."""
-    whole, edges = "".join(texts), list(accumulate(map(len, texts)))[:-1]
-    crossing = ((span, rule) for span, rule in find(whole) if _inside(edges, span))
-    parts, done = [], 0
-    for span, rule in _apart(crossing):
-        before = _between(whole, edges, done, span.start + 1)[:-1]
-        parts += [before, rule.placeholder, EDGE * _inside(edges, span)]
-        done = span.end
-        counts[rule.id] += 1
-    return "".join([*parts, _between(whole, edges, done, len(whole) + 1)]).split(EDGE)
-
-
-def _inside(edges: Sequence[int], span: Span) -> int:
-    """How many edges a finding crosses."""
-    return bisect_left(edges, span.end) - bisect_right(edges, span.start)
-
-
-def _between(whole: str, edges: Sequence[int], start: int, end: int) -> str:
-    """A part of the joined texts, with the edges in it; one at `end` belongs to what follows."""
-    inside = edges[bisect_left(edges, start) : bisect_left(edges, end)]
-    return EDGE.join(whole[a:b] for a, b in pairwise([start, *inside, end]))
 
 
 def _redacted_object(value: dict[str, Json], counts: Counter[str]) -> dict[str, Json]:

@@ -1,7 +1,7 @@
 """The table of identifiers: how each looks, and the checks that tell it from its look-alikes."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, cached_property
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -19,19 +19,21 @@ TABLE = Path(__file__).parent / "data/privacy_rules.yaml"
 _AFTER_VERSION = re.compile(r" oid\b|-(?:alpha|beta|dev|pre|rc)")
 _CAMEL = re.compile(r"(?<=[a-z])(?=size\b)")
 _NUMBER = re.compile(r"[0-9]+")
+_KNOT = re.compile(r"[A-Za-z][0-9]|[0-9][A-Za-z]")
+_DAY = re.compile(r"(?:19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}")
 HIGHEST_VERSION = 100
 """A letter before four numbers under this makes them a version, as in v1.2.3.4."""
-LEAST_DIGITS = 9
-"""A number with a leading zero and fewer digits may be a date."""
+LEAST_DIGITS = 10
+"""A number with a leading zero and fewer digits may be a day or a postal code."""
 
 Check = Literal[
-    "dialled",
     "has_digit",
     "ipv4",
     "ipv4_glued",
     "ipv4_masked",
     "ipv6",
     "jumbled",
+    "knotted",
     "mac_other",
     "mail",
     "mail_in_words",
@@ -43,6 +45,9 @@ Check = Literal[
     "password",
     "personal_name",
     "phone",
+    "phone_abroad",
+    "phone_at_home",
+    "phone_said",
     "seed_words",
 ]
 
@@ -65,11 +70,17 @@ class Rule(Value):
         """The pattern with ASCII word boundaries, as the phone's JavaScript has them."""
         return re.compile(self.pattern, re.ASCII)
 
+    def matches(self, text: str) -> Iterator[re.Match[str]]:
+        """The identifiers in a text, each with its context."""
+        check = _CHECKS[self.check] if self.check else bool
+        return filter(check, self.compiled.finditer(text))
+
     def found(self, text: str) -> Iterator[Span]:
-        """Where the identifier stands in a text."""
-        for match in self.compiled.finditer(text):
-            if self.check is None or _CHECKS[self.check](match):
-                yield Span(*match.span(self.group))
+        """Where the identifiers stand in a text."""
+        return (Span(*match.span(self.group)) for match in self.matches(text))
+
+
+Finding = tuple[Span, Rule]
 
 
 class Named(Value):
@@ -110,7 +121,6 @@ class Rules(Value):
     not_names: frozenset[str]
     not_passwords: frozenset[str]
     shared_users: frozenset[str]
-    phone_regions: tuple[str, ...]
     own_hosts: tuple[str, ...]
 
     @cached_property
@@ -132,6 +142,20 @@ class Rules(Value):
 def rules() -> Rules:
     """Today's rules."""
     return read_written(TABLE, Rules, FactsError)
+
+
+def findings(text: str) -> Iterator[Finding]:
+    """Everything that any rule finds."""
+    return ((span, rule) for rule in rules().likely(text) for span in rule.found(text))
+
+
+def apart(found: Iterable[Finding]) -> Iterator[Finding]:
+    """Findings in their order; of two that overlap, the first."""
+    done = 0
+    for span, rule in sorted(found, key=lambda one: one[0]):
+        if span.start >= done:
+            yield span, rule
+            done = span.end
 
 
 # --- checks --------------------------------------------------------------------------------------
@@ -207,6 +231,11 @@ def _is_jumbled(match: re.Match[str]) -> bool:
     return all(any(map(kind, text)) for kind in (str.isdigit, str.isupper, str.islower))
 
 
+def _is_knotted(match: re.Match[str]) -> bool:
+    """A digit right beside a letter, as random characters have and names with a number have not."""
+    return bool(_KNOT.search(match.group(1)))
+
+
 def _is_mixed(match: re.Match[str]) -> bool:
     """No word: a digit among letters, or capitals elsewhere than in front."""
     text = match.group(1)
@@ -239,39 +268,40 @@ def _is_mail(match: re.Match[str]) -> bool:
 
 def _is_phone(match: re.Match[str]) -> bool:
     """One dot and no other mark make a decimal number."""
-    marks = [one for one in match.group(match.lastindex or 0)[1:] if not one.isdigit()]
+    marks = [one for one in match.group()[1:] if not one.isdigit()]
     return marks != ["."]
 
 
-def _is_dialled(match: re.Match[str]) -> bool:
-    """A number that somebody may have, by the numbering plans of the world."""
+def _is_phone_said(match: re.Match[str]) -> bool:
+    """No day and no version, of which a dot parts one or two digits."""
+    said = match.group(1)
+    return not _DAY.match(said) and ("." not in said or min(map(len, _NUMBER.findall(said))) > 2)
+
+
+def _is_phone_at_home(match: re.Match[str]) -> bool:
+    digits = sum(map(str.isdigit, match.group()))
+    return digits >= LEAST_DIGITS and _is_no_measure(match)
+
+
+def _is_phone_abroad(match: re.Match[str]) -> bool:
+    """A number that somebody may have, by the numbering plan of its country code."""
     digits = "".join(filter(str.isdigit, match.group()))
-    if digits.startswith("00"):
-        codes = ((digits[2:end], digits[end:].removeprefix("0")) for end in (3, 4, 5))
-        return any(_plan(main_regions().get(int(code), "")).fullmatch(n) for code, n in codes)
-    home = digits.removeprefix("0")
-    return len(digits) >= LEAST_DIGITS and any(
-        _plan(region).fullmatch(home) for region in rules().phone_regions
-    )
+    parts = ((int(digits[2:end]), digits[end:]) for end in (3, 4, 5))
+    plans = ((_plan(code), number) for code, number in parts)
+    known = any(plan.fullmatch(n) or plan.fullmatch(n.removeprefix("0")) for plan, n in plans)
+    return known and _is_no_measure(match)
 
 
 @cache
-def main_regions() -> dict[int, str]:
-    """Of each country code, the first region that has it."""
-    from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
-
-    return {code: regions[0] for code, regions in COUNTRY_CODE_TO_REGION_CODE.items()}
-
-
-@cache
-def _plan(region: str) -> re.Pattern[str]:
-    """The numbers that a region gives to homes and mobiles; of no region, none.
+def _plan(code: int) -> re.Pattern[str]:
+    """The numbers that the first region with a country code gives to homes and mobiles.
 
     The library's own question costs a hundred times as much, and a text may hold thousands.
     """
-    from phonenumbers import PhoneMetadata
+    from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 
-    known = PhoneMetadata.metadata_for_region(region, None) if region else None
+    region = COUNTRY_CODE_TO_REGION_CODE.get(code, [""])[0]
+    known = PhoneMetadata.metadata_for_region(region, None)
     kinds = (known.fixed_line, known.mobile) if known else ()
     given = (kind.national_number_pattern for kind in kinds if kind)
     return re.compile("|".join(pattern for pattern in given if pattern) or r"(?!)")
@@ -304,13 +334,13 @@ def _has_digit(match: re.Match[str]) -> bool:
 
 
 _CHECKS: dict[Check, Callable[[re.Match[str]], bool]] = {
-    "dialled": _is_dialled,
     "has_digit": _has_digit,
     "ipv4": _is_ipv4,
     "ipv4_glued": _is_ipv4_glued,
     "ipv4_masked": _is_ipv4_masked,
     "ipv6": _is_ipv6,
     "jumbled": _is_jumbled,
+    "knotted": _is_knotted,
     "mac_other": _is_mac,
     "mail": _is_mail,
     "mail_in_words": _is_mail_in_words,
@@ -322,5 +352,8 @@ _CHECKS: dict[Check, Callable[[re.Match[str]], bool]] = {
     "password": _is_password,
     "personal_name": _is_personal_name,
     "phone": _is_phone,
+    "phone_abroad": _is_phone_abroad,
+    "phone_at_home": _is_phone_at_home,
+    "phone_said": _is_phone_said,
     "seed_words": _are_seed_words,
 }

@@ -250,45 +250,6 @@ def test_what_only_the_phones_cut_made_an_address_is_replaced_and_not_refused():
 
 
 @pytest.mark.parametrize(
-    "texts",
-    [
-        ["0.5", "0.1", "0.2"],
-        ["3000", "443", "443"],
-        ["17", "72", "60", "07", "67"],
-        ["", "dial", "", "203", "0", "113", ""],
-    ],
-)
-def test_neighbours_that_only_look_like_something_when_joined_stay(texts):
-    found, counts = scan(upload(events=[event("tool_result", {"load": texts})]))
-
-    assert (found["events"][0]["payload"]["load"], counts) == (texts, {})
-
-
-def test_what_was_split_over_many_neighbours_is_cut_out_of_each():
-    texts = ["", "dial ", "203.0", ".", "113", ".9 refused", "", "then 198.51.", "100.7", ""]
-    found, counts = scan(upload(events=[event("tool_result", {"log": texts})]))
-
-    kept = ["", "dial ", "<IP>", "", "", " refused", "", "then <IP>", "", ""]
-    assert (found["events"][0]["payload"]["log"], counts) == (kept, {"ipv4": 2})
-
-
-def test_what_was_split_over_successive_events_is_cut_out_of_each():
-    payloads = ["dial 203.0.", {"more": "113.9", "up": False}, "eth0 is up"]
-    found, counts = scan(upload(events=[event("thought", one) for one in payloads]))
-
-    kept = [event["payload"] for event in found["events"]]
-    assert (kept, counts) == (["dial <IP>", {"more": "", "up": False}, "eth0 is up"], {"ipv4": 1})
-    assert found_in(found) == []
-
-
-def test_a_long_text_is_no_part_of_a_split_identifier():
-    texts = ["dddd " * 13 + "203.0.", "113.9"]
-    found, counts = scan(upload(events=[event("tool_result", {"log": texts})]))
-
-    assert (found["events"][0]["payload"]["log"], counts) == (texts, {})
-
-
-@pytest.mark.parametrize(
     "payload",
     [
         {"l": ["192.0", ".2.17 "] * 9000},
