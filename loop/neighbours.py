@@ -1,5 +1,6 @@
 """Texts that follow one another in a value: what one alone does not say, two may say together."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from loop.plain import Span
@@ -7,10 +8,11 @@ from loop.values import Json
 
 SHORT = 64
 """Characters; a longer text is no part of an identifier that was split over neighbours."""
-LEAST = 16
-"""Characters; two texts that are shorter together hold no id that a beginning or a length tells."""
+LEAST = 12
+"""Characters; two texts that are shorter together are not asked for an id."""
 MARKS = frozenset(".:-@_/=")
 """Where an identifier is split that was taken apart by a program."""
+_DIGEST = re.compile("[0-9A-Fa-f]{32}|[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64}")
 
 
 def leaves(value: Json) -> list[str]:
@@ -66,18 +68,24 @@ def runs(texts: Sequence[str]) -> Iterator[Span]:
 
 
 def _at_a_mark(left: str, right: str) -> bool:
-    return _are_short(left, right) and not MARKS.isdisjoint((left[-1:], right[:1]))
+    """No slash begins the second: paths follow one another. No sentence ends in front of a word."""
+    if not _are_short(left, right) or MARKS.isdisjoint((left[-1:], right[:1])):
+        return False
+    if left[-1:] not in MARKS:
+        return right[:1] != "/"
+    return left[-1:] != "." or " " not in left or "@" in left or not right[:1].isalpha()
 
 
 def pairs(texts: Sequence[str]) -> Iterator[Span]:
-    """Two short texts each that are long enough together.
+    """Two short texts each that are long enough together, and of which none is a digest.
 
     >>> list(pairs(["ok", "ghp_0123456789abcdefgh", "ijABCDEFGHIJ012345", "yes"]))
     [Span(start=0, end=2), Span(start=1, end=3), Span(start=2, end=4)]
     """
     for at in range(len(texts) - 1):
         left, right = texts[at], texts[at + 1]
-        if len(left) + len(right) >= LEAST and _are_short(left, right):
+        digest = _DIGEST.fullmatch(left) or _DIGEST.fullmatch(right)
+        if len(left) + len(right) >= LEAST and _are_short(left, right) and not digest:
             yield Span(at, at + 2)
 
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from loop import encoded
 from loop.errors import PrivacyError, TranscriptError
 from loop.neighbours import leaves
-from loop.plain import as_read, is_plain, plain
-from loop.privacy_rules import Finding, apart, findings, rules
+from loop.plain import Span, as_read, is_plain, plain
+from loop.privacy_rules import Finding, apart, findings, introduces, rules
 from loop.splits import EDGE, cut_split, joined_at_marks, may_be_joined
 from loop.upload import (
     MAX_STRING_BYTES,
@@ -32,6 +32,7 @@ VERSION = "4"
 """Stored with every record; to be raised with every change of the rules."""
 MOST_PASSES, REMOVED = 8, "<REMOVED>"
 _PLACEHOLDER = re.compile(r"<[A-Z]+>")
+_WRITTEN_NUMBER = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,12})?")
 
 
 def redact(upload: Upload) -> tuple[Upload, Counter[str]]:
@@ -84,10 +85,7 @@ def _kept(
         key: _fitted(_redacted_text(text, counts), MOST_TEXT, counts)
         for key, text in _own_words(session).items()
     }
-    payloads = _payloads(session)
-    parted = zip(cut_split(payloads, counts), payloads, suspects[: len(payloads)], strict=True)
-    alone = [_alone(a, counts) if suspect or a != b else a for a, b, suspect in parted]
-    payloads = cut_split(alone, counts)
+    payloads = _redacted(_payloads(session), counts, suspects[: len(session["events"])])
     events = [
         event | {"payload": _fit_reply(payload, counts)} if "payload" in event else event
         for event, payload in zip(session["events"], payloads, strict=True)
@@ -162,6 +160,7 @@ def _gather(value: Json, texts: list[str]) -> bool:
             texts.append(as_read(value))
         return not value.lstrip().startswith(("{", "["))
     if isinstance(value, dict):
+        texts += [_with_key(*item) for item in value.items() if _is_introduced(*item)]
         inside = (inner for item in value.items() for inner in item)
         return not _tells(value) and all(_gather(inner, texts) for inner in inside)
     if isinstance(value, list):
@@ -170,8 +169,8 @@ def _gather(value: Json, texts: list[str]) -> bool:
 
 
 def _tells(value: dict[str, Json]) -> bool:
-    telling, siblings = rules().telling, frozenset(value)
-    near = () if telling.isdisjoint(siblings) else telling & siblings
+    telling, siblings = rules().telling, frozenset(map(str.lower, value))
+    near = (key for key in value if key in telling or key.lower() in telling)
     return any(_told_by_key(key, value[key], siblings) for key in near)
 
 
@@ -220,9 +219,20 @@ IN_NO_NAME = frozenset(
 # --- what the phone never strips -----------------------------------------------------------------
 
 
-def _redacted(value: Json, counts: Counter[str]) -> Json:
-    """What shows only where neighbours are read as one text, then each alone, then once more."""
-    return cut_split(_alone(cut_split(value, counts), counts), counts)
+def _redacted(values: list[Json], counts: Counter[str], suspects: Sequence[bool]) -> list[Json]:
+    """Values without what was split over their texts and what each says alone.
+
+    One uncovers the other, so this goes on until nothing more is found, as with a text.
+    """
+    for _ in range(MOST_PASSES):
+        parted = zip(cut_split(values, counts), values, suspects, strict=True)
+        cleaned = [_alone(a, counts) if suspect or a != b else a for a, b, suspect in parted]
+        if cleaned == values:
+            return values
+        suspects = [a != b for a, b in zip(cleaned, values, strict=True)]
+        values = cleaned
+    counts["endless"] += 1
+    return [REMOVED] * len(values)
 
 
 def _alone(value: Json, counts: Counter[str]) -> Json:
@@ -251,7 +261,7 @@ def _redacted_json(text: str, counts: Counter[str]) -> str:
         inner = parse_json(text.encode())
     except TranscriptError:
         return text
-    redacted = _redacted(inner, counts)
+    [redacted] = _redacted([inner], counts, [True])
     if redacted == inner:
         return text
     return json.dumps(redacted, ensure_ascii=False, separators=(",", ":"))
@@ -273,13 +283,31 @@ def _fitted(text: str, most: int, counts: Counter[str]) -> str:
 def _redacted_object(value: dict[str, Json], counts: Counter[str]) -> dict[str, Json]:
     kept: dict[str, Json] = {}
     numbers: Counter[str] = Counter()
-    siblings = frozenset(value)
+    siblings = frozenset(map(str.lower, value))
     for key, inner in value.items():
         told = _told_by_key(key, inner, siblings)
         counts.update([told.rule] if told else [])
         name = _free(_redacted_text(key, counts), kept, numbers)
-        kept[name] = told.placeholder if told else _alone(inner, counts)
+        kept[name] = told.placeholder if told else _alone(_behind(key, inner, counts), counts)
     return kept
+
+
+def _is_introduced(key: str, value: Json) -> bool:
+    return isinstance(value, str) and introduces(key)
+
+
+def _with_key(key: str, text: str) -> str:
+    return f"{key}: {text}"
+
+
+def _behind(key: str, value: Json, counts: Counter[str]) -> Json:
+    """A value without what its key gives away, as in front of a colon."""
+    if not _is_introduced(key, value):
+        return value
+    start = len(_with_key(key, ""))
+    said = ((span, rule) for span, rule in findings(_with_key(key, value)) if span.end > start)
+    found = [(Span(max(0, span.start - start), span.end - start), rule) for span, rule in said]
+    return _cut(value, found, counts)
 
 
 class _Told(NamedTuple):
@@ -290,15 +318,24 @@ class _Told(NamedTuple):
 
 
 def _told_by_key(key: str, value: Json, siblings: frozenset[str]) -> _Told | None:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        told = (one for one in rules().numbers if one.tell(key, value, siblings))
-        return next((_Told(one.id, one.placeholder) for one in told), None)
+    """What the key alone tells of a value, beside keys in lower case."""
+    if (number := _number(value)) is not None:
+        told = (one for one in rules().numbers if one.tell(key, number, siblings))
+        if found := next((_Told(one.id, one.placeholder) for one in told), None):
+            return found
     network = rules().network_key
     if key not in network.keys or not (isinstance(value, str | list | dict) and value):
         return None
     if isinstance(value, str) and _PLACEHOLDER.fullmatch(value):
         return None
     return _Told("network_key", network.placeholder)  # what the phone could not see
+
+
+def _number(value: Json) -> float | None:
+    """A number, also one that is written as a text."""
+    if isinstance(value, str):
+        return float(value) if _WRITTEN_NUMBER.fullmatch(value) else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _free(key: str, taken: Mapping[str, Json], numbers: Counter[str]) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,10 +19,12 @@ TABLE = Path(__file__).parent / "data/privacy_rules.yaml"
 _AFTER_VERSION = re.compile(r" oid\b|-(?:alpha|beta|dev|pre|rc)")
 _CAMEL = re.compile(r"(?<=[a-z])(?=size\b)")
 _NUMBER = re.compile(r"[0-9]+")
-_KNOT = re.compile(r"[A-Za-z][0-9]|[0-9][A-Za-z]")
+_KNOT = re.compile(r"(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
 _DAY = re.compile(r"(?:19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}")
 HIGHEST_VERSION = 100
 """A letter before four numbers under this makes them a version, as in v1.2.3.4."""
+MIN_GROUP = 3
+"""Digits between two dots of a telephone number; a version has fewer."""
 LEAST_DIGITS = 10
 """A number with a leading zero and fewer digits may be a day or a postal code."""
 
@@ -94,7 +96,7 @@ class Named(Value):
 
 
 class Numbers(Named):
-    """Numbers that identify somebody by the key they stand under."""
+    """Numbers that identify somebody by the key they stand under, however that is written."""
 
     id: str
     ranges: tuple[tuple[float, float], ...]
@@ -104,7 +106,7 @@ class Numbers(Named):
     def tell(self, key: str, number: float, siblings: frozenset[str]) -> bool:
         """Whether this number under this key does."""
         near = not self.beside or not self.beside.isdisjoint(siblings)
-        return near and key in self.keys and any(a <= number <= b for a, b in self.ranges)
+        return near and key.lower() in self.keys and any(a <= number <= b for a, b in self.ranges)
 
 
 class Rules(Value):
@@ -121,6 +123,9 @@ class Rules(Value):
     not_names: frozenset[str]
     not_passwords: frozenset[str]
     shared_users: frozenset[str]
+    protocol_hosts: frozenset[str]
+    units_of_systemd: frozenset[str]
+    key_words: frozenset[str]
     own_hosts: tuple[str, ...]
 
     @cached_property
@@ -134,7 +139,7 @@ class Rules(Value):
 
     @cached_property
     def telling(self) -> frozenset[str]:
-        """The keys that may make a value telling whatever it looks like."""
+        """The keys that may tell of any value; those of numbers in lower case."""
         return self.network_key.keys.union(*(one.keys for one in self.numbers))
 
 
@@ -142,6 +147,12 @@ class Rules(Value):
 def rules() -> Rules:
     """Today's rules."""
     return read_written(TABLE, Rules, FactsError)
+
+
+@lru_cache(4096)
+def introduces(key: str) -> bool:
+    """Whether a key says what its text is, so that both are to be read together."""
+    return any(word in key.lower() for word in rules().key_words)
 
 
 def findings(text: str) -> Iterator[Finding]:
@@ -232,8 +243,8 @@ def _is_jumbled(match: re.Match[str]) -> bool:
 
 
 def _is_knotted(match: re.Match[str]) -> bool:
-    """A digit right beside a letter, as random characters have and names with a number have not."""
-    return bool(_KNOT.search(match.group(1)))
+    """Digits right beside letters, twice at least: random characters, not a name with a number."""
+    return len(_KNOT.findall(match.group(match.lastindex or 0))) > 1
 
 
 def _is_mixed(match: re.Match[str]) -> bool:
@@ -262,20 +273,21 @@ def seed_list() -> frozenset[str]:
 def _is_mail(match: re.Match[str]) -> bool:
     """No unit of systemd and no account of git."""
     name, _, domain = match.group().partition("@")
-    units = ("service", "socket", "timer", "target", "mount", "slice", "scope", "path")
-    return name != "git" and domain.rpartition(".")[2] not in units
+    unit = domain.rpartition(".")[2] in rules().units_of_systemd
+    return name != "git" and not unit and domain not in rules().protocol_hosts
 
 
 def _is_phone(match: re.Match[str]) -> bool:
     """One dot and no other mark make a decimal number."""
     marks = [one for one in match.group()[1:] if not one.isdigit()]
-    return marks != ["."]
+    return marks != ["."] and _is_no_measure(match)
 
 
 def _is_phone_said(match: re.Match[str]) -> bool:
     """No day and no version, of which a dot parts one or two digits."""
     said = match.group(1)
-    return not _DAY.match(said) and ("." not in said or min(map(len, _NUMBER.findall(said))) > 2)
+    version = "." in said and min(map(len, _NUMBER.findall(said))) < MIN_GROUP
+    return not (version or _DAY.match(said)) and _is_no_measure(match)
 
 
 def _is_phone_at_home(match: re.Match[str]) -> bool:

@@ -60,7 +60,7 @@ def _cut(texts: Sequence[str], likely: Likely, counts: Counter[str]) -> list[str
 
 
 def _split(rule: Rule, texts: Sequence[str], whole: str, edges: Sequence[int]) -> Iterator[Span]:
-    """What a rule finds across an edge, unless one of the texts shows it without the other."""
+    """What a rule finds across an edge, where it finds nothing in any of the texts alone."""
     for match in rule.matches(whole):
         first, last = bisect_right(edges, match.start()), bisect_left(edges, match.end())
         alone = (any(rule.found(text)) for text in texts[first : last + 1])

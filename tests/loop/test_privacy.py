@@ -213,7 +213,7 @@ VALUES = st.recursive(
 def test_what_a_first_look_passes_a_closer_one_passes_too(value):
     counts: Counter[str] = Counter()
     if privacy._is_clean(value):
-        assert (privacy._redacted(value, counts), counts) == (value, {})
+        assert (privacy._redacted([value], counts, [True]), counts) == ([value], {})
         assert privacy._promised(value) == set()
 
 
@@ -247,6 +247,36 @@ def test_what_only_the_phones_cut_made_an_address_is_replaced_and_not_refused():
     found, _ = scan(anonymise(upload(user_comment="a" * 1991 + " 1.2.3.4567")))
 
     assert found["user_comment"].endswith("a <IP>")
+
+
+@pytest.mark.parametrize(
+    ("payload", "kept"),
+    [
+        ({"password": "hunter2hunter2"}, {"password": "<KEY>"}),
+        ({"api_key": "a1bcdefghij2345678k9"}, {"api_key": "<SECRET>"}),
+        ({"Authorization": "Basic b2xhOmh1bnRlcg=="}, {"Authorization": "Basic <SECRET>"}),
+        ({"serial_number": "S3Z9NB0K123456X"}, {"serial_number": "<ID>"}),
+        ({"essid": "Seaview7"}, {"essid": "<SSID>"}),
+        ({"imei": "490154203237518"}, {"imei": "<ID>"}),
+    ],
+)
+def test_a_text_is_read_with_its_key_in_front(payload, kept):
+    found, counts = scan(upload(events=[event("tool_result", {"deep": [payload]})]))
+
+    assert found["events"][0]["payload"] == {"deep": [kept]}
+    assert counts.total() == 1
+    assert found_in(found) == []
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"password": "required", "token": "none", "auth": "ok", "serial": "console"},
+        {"token_valid": True, "key": "value", "phone": "offline", "psk": "<KEY>", "ssid": "<SSID>"},
+    ],
+)
+def test_a_key_that_introduces_an_ordinary_word_leaves_it(payload):
+    assert found_in(upload(events=[event("tool_result", payload)])) == []
 
 
 @pytest.mark.parametrize(

@@ -108,11 +108,30 @@ def test_what_a_beginning_or_a_form_tells_is_found_whatever_stands_around_it(
         [{"locale": "sk-SK", "model": "blox-tiny-20b-instruct"}],
         [{"a": "d41d8cd98f00b204e9800998ecf8427e", "b": "d41d8cd98f00b204e9800998ecf8427f"}],
         [{"from": "/root/", "to": "/mnt/data"}],
+        [{"mounts": ["/", "/home", "/var"]}, {"HOME": "/root", "PATH": "/usr/bin"}],
+        [{"dirs": ["/media/ssd", "/media/backup"], "fs": "/dev/sda1"}],
+        [{"power": "AC", "boot_id": "d41d8cd98f00b204e9800998ecf8427e"}],
+        [{"state": "Reconnected", "id": "d41d8cd98f11b214e9811998ecf8427e"}],
+        [{"log": ["See the log.", "local time is off", "password:", "accepted"]}],
         ["checking the relay.", {"version": "0.29.0", "state": "ok"}],
     ],
 )
 def test_words_that_follow_one_another_make_up_nothing(payloads):
     assert told(*payloads) == (payloads, {})
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["ssid = foo ssid =", '"Sea view"'],
+        ["192.168.001.007 Mar 4 192.168.001.", "008"],
+        ["psk=abcd1234-", "efgh5678", "then 203.0.", "113.9"],
+    ],
+)
+def test_what_one_look_uncovers_the_next_one_finds(texts):
+    [kept], _ = told({"log": texts})
+
+    assert kept != {"log": texts}
 
 
 def test_what_stands_whole_in_one_text_takes_no_word_of_the_next_with_it():
