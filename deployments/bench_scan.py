@@ -23,7 +23,7 @@ MB = 1e6
 LONG_BYTES = 20_000
 """A long session, as devices with verbose tools send them."""
 LONG_TIMES = 300
-LEAST_GAIN = 10.0
+LEAST_GAIN = 3.0
 """So many times faster at least than the rules one by one."""
 MOST_OF_JSON = 25.0
 """So many times longer at most than Python's JSON parser takes for the same bytes."""
@@ -95,7 +95,7 @@ def _one_by_one(session: dict[str, Any]) -> None:
     for value in [*said, *(event.get("payload") for event in session["events"])]:
         for text in (read for written in _texts(value) for read in _readings(written)):
             for rule in rules().rules:
-                if any(rule.found(text)):
+                if rule.compiled.search(text) and any(rule.found(text)):
                     raise ValueError(f"expected a clean session; {rule.id} finds something")
 
 
