@@ -65,7 +65,7 @@ class _Look:
         return not (self.rules or self.error)
 
     def quarantine(self) -> dict[str, object]:
-        """What its row says from now on; no moment where it is not to be deleted for this."""
+        """What its row says from now on; without a time it is not deleted for being quarantined."""
         if self.error:
             return {"quarantined": f"{UNREADABLE}: {self.error.fault}"}
         return {"quarantined": f"{REASON}: {', '.join(self.rules)}", "quarantined_at": utc_now()}
