@@ -26,7 +26,7 @@ HIGHEST_VERSION = 100
 MIN_GROUP = 3
 """Digits between two dots of a telephone number; a version has fewer."""
 LEAST_DIGITS = 10
-"""A number with a leading zero and fewer digits may be a day or a postal code."""
+"""A number of fewer digits may be a day, a postal code or a measure."""
 
 Check = Literal[
     "has_digit",
@@ -274,13 +274,16 @@ def _is_mail(match: re.Match[str]) -> bool:
     """No unit of systemd and no account of git."""
     name, _, domain = match.group().partition("@")
     unit = domain.rpartition(".")[2] in rules().units_of_systemd
-    return name != "git" and not unit and domain not in rules().protocol_hosts
+    method = "-" in name and domain in rules().protocol_hosts
+    return not (unit or method or name == "git")
 
 
 def _is_phone(match: re.Match[str]) -> bool:
-    """One dot and no other mark make a decimal number."""
-    marks = [one for one in match.group()[1:] if not one.isdigit()]
-    return marks != ["."] and _is_no_measure(match)
+    """One dot and no other mark make a decimal number; few digits may measure something."""
+    said = match.group()
+    if [one for one in said[1:] if not one.isdigit()] == ["."]:
+        return False
+    return sum(map(str.isdigit, said)) >= LEAST_DIGITS or _is_no_measure(match)
 
 
 def _is_phone_said(match: re.Match[str]) -> bool:

@@ -49,7 +49,9 @@ def _that_join(text: str) -> list[Rule]:
 def _cut(texts: Sequence[str], likely: Likely, counts: Counter[str]) -> list[str]:
     """Neighbouring texts without what is found across an edge."""
     whole, edges = "".join(texts), list(accumulate(map(len, texts)))[:-1]
-    found = ((cut, rule) for rule in likely(whole) for cut in _split(rule, texts, whole, edges))
+    found = [(cut, rule) for rule in likely(whole) for cut in _split(rule, texts, whole, edges)]
+    if not found:
+        return list(texts)
     parts, done = [], 0
     for span, rule in apart(found):
         before = _between(whole, edges, done, span.start + 1)[:-1]
