@@ -44,6 +44,7 @@ from loop.values import Form, digest_bytes, digest_json, utc_now
 from tests.factories import empty_places, transcript_row
 from tests.killed import dies, holding
 from tests.labelled import cycle, labelled
+from tests.late_depot import LateDepot
 
 MARKER = "the purple walrus lamp blinks"
 ASKED = Asked("asked", "ada")
@@ -277,25 +278,12 @@ def test_what_is_forgotten_while_ingest_reads_it_does_not_come_back(places):
     assert rows_of_it(places) == 0
 
 
-class LateFreezingDepot(FolderDepot):
-    """A depot in which a cycle freezes the upload while its first object is deleted."""
-
-    def __init__(self, places, late):
-        super().__init__(places.settings.depot_place)
-        self.places, self.late = places, late
-
-    def delete(self, key):
-        late, self.late = self.late, None
-        if late:
-            freeze_dataset(self.places, late)
-        return super().delete(key)
-
-
 def test_what_is_frozen_while_it_is_forgotten_is_forgotten_too(places):
     label_it(places)
     late = cycle(places, 1)
     keep(places.store, OpenCycle(model=late.model, cycle_id=late.id, flow_run_id="run"))
-    forget(replace(places, depot=LateFreezingDepot(places, late)), [ID], ASKED)
+    freezing = LateDepot(places, "delete", lambda: freeze_dataset(places, late))
+    forget(replace(places, depot=freezing), [ID], ASKED)
     with Session(places.store) as session:
         end = session.get_one(CycleEnd, late.id)
 
@@ -304,24 +292,11 @@ def test_what_is_frozen_while_it_is_forgotten_is_forgotten_too(places):
     assert end.outcome == CycleOutcome.CANCELLED
 
 
-class FreezingDepot(FolderDepot):
-    """A depot in which the upload is forgotten right after a dataset with it was written."""
-
-    def __init__(self, places):
-        super().__init__(places.settings.depot_place)
-        self.places = places
-
-    def put_tree(self, prefix, folder):
-        digest = super().put_tree(prefix, folder)
-        forget(self.places, [ID], ASKED)
-        return digest
-
-
 def test_what_is_forgotten_while_it_is_frozen_makes_no_dataset_and_a_retry_does(places):
     label_it(places)
-    broken = replace(places, depot=FreezingDepot(places))
+    forgetting = LateDepot(places, "put_tree", lambda: forget(places, [ID], ASKED))
     with pytest.raises(DatasetError, match=r"a session in it was deleted, .* retry the cycle"):
-        freeze_dataset(broken, first := cycle(places, 1))
+        freeze_dataset(replace(places, depot=forgetting), first := cycle(places, 1))
     unfinished = holding(places.depot.root / "datasets", MARKER)
     freeze_dataset(places, first)
     retain(places, utc_now() + timedelta(days=2))  # the unfinished one is a leftover

@@ -7,7 +7,6 @@ from threading import Thread
 import pytest
 from sqlmodel import Session, delete, select
 
-from loop.depot import FolderDepot
 from loop.freezing import freeze_dataset
 from loop.places import open_places
 from loop.retention import retain
@@ -17,6 +16,7 @@ from loop.tables import CycleTranscript, Dataset
 from loop.values import digest_json, utc_now
 from tests.factories import age_file
 from tests.labelled import cycle, labelled
+from tests.late_depot import LateDepot
 
 
 @pytest.fixture
@@ -49,28 +49,6 @@ def test_a_dataset_that_a_cycle_knows_is_no_leftover(places):
     retain(places, utc_now() + timedelta(days=7))
 
     assert places.depot.fetch_tree("datasets", frozen.digest).is_dir()
-
-
-class LateDepot(FolderDepot):
-    """A depot in which something else is done once, right after a call for a dataset."""
-
-    def __init__(self, places, call, late):
-        super().__init__(places.settings.depot_place)
-        self.call, self.late = call, late
-
-    def put_tree(self, prefix, folder):
-        digest = super().put_tree(prefix, folder)
-        self._meanwhile("put_tree")
-        return digest
-
-    def delete(self, key):
-        self._meanwhile("delete")
-        return super().delete(key)
-
-    def _meanwhile(self, call):
-        if call == self.call and (late := self.late):
-            self.late = None
-            late()
 
 
 def left_by_a_killed_freeze(places):

@@ -9,7 +9,6 @@ from sqlalchemy import text
 from sqlmodel import Session, select
 
 from loop import cycles, privacy
-from loop.depot import FolderDepot
 from loop.derived import Derived
 from loop.errors import CycleError, DatasetError
 from loop.freezing import freeze_dataset
@@ -30,6 +29,7 @@ from tests.candidates import released_places
 from tests.factories import empty_places, transcript_row
 from tests.killed import dies
 from tests.labelled import cycle, labelled
+from tests.late_depot import LateDepot
 from tests.whole_cycles import released_cycle
 
 
@@ -232,25 +232,12 @@ def test_the_next_cycle_learns_without_the_leaking_session(sessions):
     assert rescan(sessions).ended == ()
 
 
-class RescanningDepot(FolderDepot):
-    """A depot in which a rescan comes right after a dataset was written."""
-
-    def __init__(self, places):
-        super().__init__(places.settings.depot_place)
-        self.places = places
-
-    def put_tree(self, prefix, folder):
-        digest = super().put_tree(prefix, folder)
-        rescan(self.places)
-        return digest
-
-
 def test_what_is_quarantined_while_it_is_frozen_makes_no_dataset_and_a_retry_does(sessions):
     labelled(sessions, 1, 60)
     plant(sessions, 10, "write to ola@example.org")
-    broken, first = replace(sessions, depot=RescanningDepot(sessions)), cycle(sessions, 1)
+    late, first = LateDepot(sessions, "put_tree", lambda: rescan(sessions)), cycle(sessions, 1)
     with pytest.raises(DatasetError, match="was quarantined at this very moment; retry the cycle"):
-        freeze_dataset(broken, first)
+        freeze_dataset(replace(sessions, depot=late), first)
     with Session(sessions.store) as session:
         assert session.exec(select(Dataset)).all() == []
     freeze_dataset(sessions, first)
